@@ -1,0 +1,1 @@
+"""Team competitions over the judge; the server comes with a later release."""

@@ -1,0 +1,1 @@
+"""Bug sets: folders of challenges, how they are read, made and proved."""

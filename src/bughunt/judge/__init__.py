@@ -1,0 +1,1 @@
+"""Running, watching and judging a program that is never imported here."""

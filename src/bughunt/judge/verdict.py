@@ -1,0 +1,76 @@
+"""What the judge says of a program: the outcome, the score and everything they rest on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """The verdicts; each is used on screens, in JSON, on the board and in tests."""
+
+    SOLVED = "SOLVED"
+    WORKAROUND = "WORKAROUND"
+    PARTIAL = "PARTIAL"
+    UNFIXED = "UNFIXED"
+    REGRESSED = "REGRESSED"
+    UNSTABLE = "UNSTABLE"
+    FLAGGED = "FLAGGED"
+    CONTRACT = "CONTRACT"
+    ERROR = "ERROR"
+    TIMEOUT = "TIMEOUT"
+    INFRA = "INFRA"
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """One behaviour test: its name is a sentence, `detail` says what was expected and what came."""
+
+    __test__ = False
+
+    name: str
+    passed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One training as the judge measured it; lists of one length, one entry a probe."""
+
+    seed: int
+    steps: Sequence[int]
+    values: Sequence[float]  # the task's loss-like curve, lower is better
+    metrics: Sequence[float]  # the task's headline metric
+    reported: Sequence[float] = ()  # what the program reported, one a step; shown, never scored
+    gradient_norms: Sequence[float] = ()  # one a probe
+    update_ratios: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by parameter, one a probe
+
+
+@dataclass(frozen=True)
+class Differential:
+    """A pinned comparison with the reference: equal weights, data and random draws, step by step."""
+
+    comparable: bool  # False where the parameters cannot be mapped
+    passed: bool
+    deviation: float  # the largest relative deviation seen
+    first_step: int | None = None  # first step out of tolerance
+    what: str = ""  # "loss", "gradient of head.weight", "prediction", ...
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judge's answer on one program."""
+
+    outcome: Outcome
+    score: float  # 0-100
+    tests: Sequence[TestResult] = ()
+    curves: Sequence[Curve] = ()
+    differential: Differential | None = None
+    recovery: float | None = None  # 0-1; None on a silent challenge or where nothing was trained
+    detail: str = ""  # for ERROR, CONTRACT, TIMEOUT: what and where in the program
+    output: str = ""  # what the program printed, capped
+    seconds: float = 0.0
+    layer: str = ""  # which layer decided
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome is Outcome.SOLVED

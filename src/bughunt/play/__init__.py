@@ -1,0 +1,1 @@
+"""The player's side: workspace, log, hints and the next challenge."""

@@ -1,0 +1,1 @@
+"""Curves and tables, in the terminal and in TensorBoard."""
