@@ -2,7 +2,7 @@
 
 BughuntError                   1
 ├── UsageError                 2   wrong words on the command line, an unknown id
-├── MachineError              3   torch missing, a workspace that cannot be read or written
+├── MachineError               3   torch missing, a workspace that cannot be read or written
 ├── LimitError                 4   time, memory or output ran out
 └── IntegrityError             5   a set, a sealed file or a read-only file is damaged
 

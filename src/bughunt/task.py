@@ -29,7 +29,8 @@ class Program(Protocol):
     """A program in a worker process. Values cross the wire; the program's code never runs on this side.
 
     Every method may raise `bughunt.judge.program.ProgramError` (the program's own failure, with the place).
-    `predict` and `call` leave the global random state as it was, and the train/eval mode as the program left it.
+    `predict` and `call` leave the global random state as it was; the train/eval mode stays as the program
+    left it.
     """
 
     def seed(self, seed: int) -> None:

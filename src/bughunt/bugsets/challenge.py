@@ -94,7 +94,8 @@ class Challenge:
             return cls(folder=folder, **fields)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise IntegrityError(
-                f"{path} cannot be read: {error}", "the set is damaged: install or generate it again"
+                f"{path} cannot be read: {error}",
+                "the set is damaged: install or generate it again",
             ) from error
 
     def program(self) -> dict[str, str]:

@@ -1,0 +1,136 @@
+"""Judging many programs for a bug set: in worker processes, remembered on disk."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from bughunt import __version__, references
+from bughunt.judge.judge import Judge
+from bughunt.judge.program import ProgramError
+
+
+@dataclass(frozen=True)
+class Job:
+    """One program to look at: which of its sides, and on which seeds."""
+
+    reference: str
+    configuration: str
+    files: Mapping[str, str]
+    tests: bool = False
+    differential: bool = False
+    curve_seeds: Sequence[int] = ()
+    seed: int = 0
+
+    def key(self) -> str:
+        reference = references.load(self.reference)
+        judge = [
+            __version__,
+            dict(reference.files),
+            reference.test_path.read_text(encoding="utf-8"),
+        ]
+        judge.append((reference.folder / "task.py").read_text(encoding="utf-8"))
+        text = json.dumps([judge, asdict(self)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was seen of one job."""
+
+    error: str = ""
+    passed: Sequence[str] = ()
+    failed: Sequence[str] = ()
+    equal: bool | None = None
+    steps: Sequence[int] = ()
+    values: Sequence[Sequence[float]] = ()
+    metrics: Sequence[float] = ()
+    reported: Sequence[Sequence[float]] = field(default_factory=tuple)
+
+
+def evaluate(jobs: Iterable[Job], workers: int = 2) -> list[Finding]:
+    """The findings in the order of the jobs; those already on disk are not run again."""
+    jobs = list(jobs)
+    known = {index: finding for index, job in enumerate(jobs) if (finding := _recall(job))}
+    missing = [index for index in range(len(jobs)) if index not in known]
+    if missing:
+        context = get_context("spawn")
+        with ProcessPoolExecutor(min(workers, len(missing)), context, _start) as pool:
+            running = {pool.submit(_run, jobs[index]): index for index in missing}
+            for future in as_completed(running):
+                index = running[future]
+                known[index] = future.result()
+                _remember(jobs[index], known[index])
+    return [known[index] for index in range(len(jobs))]
+
+
+_judge: Judge | None = None
+
+
+def _start() -> None:
+    global _judge
+    _judge = Judge().__enter__()
+
+
+def _run(job: Job) -> Finding:
+    assert _judge is not None
+    return look(_judge, job)
+
+
+def look(judge: Judge, job: Job) -> Finding:
+    """One job, here and now."""
+    reference = references.load(job.reference)
+    task, found = reference.task, dict[str, Any]()
+    try:
+        if job.differential:
+            found["equal"] = judge.differential(
+                job.files, reference.files, task, job.seed, job.configuration
+            ).passed
+        if job.curve_seeds:
+            curves = [judge.measure(job.files, task, s, job.configuration) for s in job.curve_seeds]
+            found["steps"] = list(curves[0].steps)
+            found["values"] = [rounded(curve.values) for curve in curves]
+            found["metrics"] = rounded([curve.metrics[-1] for curve in curves])
+            found["reported"] = [list(curve.reported) for curve in curves]
+        if job.tests:
+            results = judge.battery(job.files, task, reference.test_path, job.seed)
+            found["passed"] = [result.name for result in results if result.passed]
+            found["failed"] = [result.name for result in results if not result.passed]
+    except ProgramError as error:
+        found["error"] = str(error)
+    return Finding(**found)
+
+
+def rounded(values: Iterable[float]) -> list[float]:
+    """Six significant digits: enough for a plot and a score, and the same text on equal machines."""
+    return [float(f"{value:.6g}") for value in values]
+
+
+def _cache() -> Path:
+    return Path(platformdirs.user_cache_dir("bughunt", appauthor=False)) / "findings"
+
+
+def _recall(job: Job) -> Finding | None:
+    try:
+        return Finding(**json.loads((_cache() / job.key()).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _remember(job: Job, finding: Finding) -> None:
+    _cache().mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=_cache())
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(asdict(finding), file)
+    os.replace(name, _cache() / job.key())
+
+
+Progress = Callable[[str], None]

@@ -1,0 +1,46 @@
+"""What a linter would point at: names that the broken program leaves unused."""
+
+import ast
+from collections import Counter
+
+
+def unused(text: str) -> Counter[str]:
+    """Imported or assigned local names that are never read (the linters' F401 and F841)."""
+    tree = ast.parse(text)
+    loads = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and _is_load(node)}
+    found: Counter[str] = Counter()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [(alias.asname or alias.name).split(".")[0] for alias in node.names]
+            found.update(name for name in names if name not in loads)
+        if isinstance(node, ast.FunctionDef):
+            found.update(_unused_locals(node))
+    return found
+
+
+def adds_a_finding(reference: str, broken: str) -> bool:
+    """Whether the broken program has an unused name that the reference has not."""
+    return bool(unused(broken) - unused(reference))
+
+
+def _unused_locals(function: ast.FunctionDef) -> set[str]:
+    names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
+    read = {node.id for node in names if _is_load(node)}
+    bound = {
+        target.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    shared = {
+        name
+        for node in ast.walk(function)
+        if isinstance(node, ast.Global | ast.Nonlocal)
+        for name in node.names
+    }
+    return bound - read - shared
+
+
+def _is_load(node: ast.Name) -> bool:
+    return isinstance(node.ctx, ast.Load)

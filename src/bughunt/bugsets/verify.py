@@ -1,0 +1,88 @@
+"""Re-proving a bug set: each challenge's promises, from its files alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bughunt.bugsets import giveaway, symptom, write
+from bughunt.bugsets.case import case_of
+from bughunt.bugsets.challenge import BugSet, Challenge
+from bughunt.errors import BughuntError
+from bughunt.judge.judge import Judge
+from bughunt.judge.verdict import Outcome, Verdict
+
+UNSOLVED = (Outcome.UNFIXED, Outcome.PARTIAL, Outcome.WORKAROUND, Outcome.REGRESSED)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What verification found of one challenge; `ok` is False where a promise is not kept."""
+
+    id: str
+    ok: bool
+    label: str
+    broken: str
+    repaired: str
+    reasons: Sequence[str]
+
+
+def verify(
+    bugset: BugSet,
+    sample: int | None = None,
+    quick: bool = False,
+    on_event: Callable[[str], None] = lambda _: None,
+) -> list[Report]:
+    """Both verdicts for each challenge (or every n-th for a sample of that size), and what gives it away.
+
+    `quick` judges on one hidden seed; otherwise on three.
+    """
+    order = list(bugset.order)
+    if sample is not None and sample < len(order):
+        order = [order[index * len(order) // sample] for index in range(sample)]
+    reports = []
+    with Judge() as judge:
+        for id_ in order:
+            reports.append(_report(judge, bugset, id_, quick))
+            on_event(f"{id_} {'ok' if reports[-1].ok else '; '.join(reports[-1].reasons)}")
+    return reports
+
+
+def _report(judge: Judge, bugset: BugSet, id_: str, quick: bool) -> Report:
+    try:
+        challenge = Challenge.load(bugset.folder / id_)
+        sealed, case = challenge.sealed(), case_of(challenge)
+        seeds = tuple(sealed.seeds)[: 1 if quick else 3]
+        broken = judge.judge(challenge.program(), case, seeds)
+        repaired = judge.judge(dict(sealed.repaired), case, seeds)
+    except BughuntError as error:
+        return Report(id_, False, "", "", "", [error.message])
+    reasons = _reasons(challenge, broken, repaired)
+    return Report(id_, not reasons, sealed.label, broken.outcome, repaired.outcome, reasons)
+
+
+def _reasons(challenge: Challenge, broken: Verdict, repaired: Verdict) -> list[str]:
+    sealed, curves = challenge.sealed(), challenge.curves()
+    text, mended = challenge.program()["train.py"], sealed.repaired["train.py"]
+    failed = {test.name for test in broken.tests if not test.passed}
+    scale = case_of(challenge).task.scale
+    promises = {
+        f"the broken program is {broken.outcome}": broken.outcome in UNSOLVED,
+        f"the repaired program is {repaired.outcome} ({repaired.detail})": repaired.passed,
+        "other tests fail than were promised": failed == set(sealed.fail_to_pass),
+        "no behaviour test fails": bool(sealed.fail_to_pass),
+        "every behaviour test fails": bool(sealed.pass_to_pass),
+        "a linter would point at it": not giveaway.adds_a_finding(mended, text),
+        "the id is not that of its content": challenge.id == _identity(challenge, text),
+        "the label is not what the curves show": sealed.label
+        == symptom.label(curves.reference, curves.broken, scale),
+        "the title or the brief names an operator": not _names_an_operator(challenge, sealed.rows),
+    }
+    return [reason for reason, kept in promises.items() if not kept]
+
+
+def _identity(challenge: Challenge, text: str) -> str:
+    return write.identity(challenge.reference, challenge.configuration, text)
+
+
+def _names_an_operator(challenge: Challenge, rows: Sequence[str]) -> bool:
+    words = (challenge.title + challenge.brief()).lower()
+    return any(row in words or row.replace("-", " ") in words for row in rows)

@@ -1,0 +1,268 @@
+"""Training curves: how one is measured, and how several are compared.
+
+A comparison is made on *comparable* values: logarithms of the clipped curve where the task's scale is "log",
+else the curve in units of the reference's own range. What is not finite counts as the worst value there is.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bughunt.judge.program import ProgramError
+from bughunt.judge.verdict import Curve
+from bughunt.task import Data, Measurement, Model, Program, Run, Task, Value, probe_steps
+
+LONGEST_OPEN_RUN = 200  # items of a run that ends by itself
+LOWEST, HIGHEST = 1e-4, 1e3  # where logarithmic curves are clipped
+AREA_FLOOR, FINAL_FLOOR, METRIC_FLOOR = 0.005, 0.01, 0.02  # least standard deviation believed
+CURVE_LIMIT, METRIC_LIMIT, ABSURD = 3.3, 3.0, 8.0  # in standard errors
+SILENT = 3.0  # standard deviations between broken and reference below which a curve says nothing
+
+Lines = Sequence[Sequence[float]]  # one line a seed
+OnProbe = Callable[[int, int, float], None]  # seed, step, value
+
+
+@runtime_checkable
+class Watched(Program, Protocol):
+    """A program whose gradients and updates can be observed."""
+
+    def watch_gradients(self, model: Model, flag: bool = True) -> None:
+        """Begin or end keeping the gradients of every update."""
+
+    def statistics(self, model: Model) -> Mapping[str, Value]:
+        """The norm of the last gradient, and of each parameter and its change since the last call."""
+
+
+def measure(program: Program, task: Task, model: Model, held_out: Value) -> Measurement:
+    """What the task sees in a model; an answer that it cannot read breaks the contract."""
+    try:
+        return task.measure(program, model, held_out)
+    except ProgramError:
+        raise
+    except Exception as error:  # the task reads correct answers without fail: a program gave this one
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        message = f"predict answered something of the wrong type or shape ({what})"
+        raise ProgramError("contract", message, "predict") from error
+
+
+def train_and_measure(
+    program: Program,
+    task: Task,
+    seed: int,
+    configuration: str = "default",
+    *,
+    steps: int | None = None,
+    on_probe: OnProbe | None = None,
+) -> Curve:
+    """Build, train and look at the model on the way; what follows the program's loop still counts."""
+    config = dict(task.configurations[configuration])
+    if steps is not None:
+        config["steps"] = steps
+    asked = config.get("steps", task.steps)
+    data = task.data(seed)
+    model = program.build(seed, **config)
+    run = program.train(model, data.train, seed, **config)
+    recorder = _Recorder(program, task, model, data, seed, on_probe)
+    if asked is None:
+        return _train_to_its_end(run, recorder, task.probes)
+    return _train_for(run, recorder, asked, task.probes)
+
+
+def _train_for(run: Run, recorder: "_Recorder", asked: int, probes: int) -> Curve:
+    reported: list[float] = []
+    for step in probe_steps(asked, probes):
+        if step > 0:
+            reported += run.next(step - len(reported))
+        if len(reported) < step:
+            message = f"train yielded {len(reported)} times, Config.steps asks for {asked}"
+            raise ProgramError("contract", message, "train")
+        if step == asked and run.next(1):
+            message = f"train yields more than the {asked} times that Config.steps asks for"
+            raise ProgramError("contract", message, "train")
+        recorder.look(step)
+    return recorder.curve(reported)
+
+
+def _train_to_its_end(run: Run, recorder: "_Recorder", probes: int) -> Curve:
+    reported: list[float] = []
+    recorder.look(0)
+    while loss := run.next(1):
+        reported += loss
+        if len(reported) > LONGEST_OPEN_RUN:
+            message = f"train has not ended after {LONGEST_OPEN_RUN} items"
+            raise ProgramError("contract", message, "train")
+        recorder.look(len(reported))
+    recorder.look_again()
+    return recorder.curve(reported, grid=range(probes + 1))
+
+
+class _Recorder:
+    """Measurements of one training."""
+
+    def __init__(
+        self,
+        program: Program,
+        task: Task,
+        model: Model,
+        data: Data,
+        seed: int,
+        on_probe: OnProbe | None,
+    ) -> None:
+        self._program, self._task, self._model = program, task, model
+        self._held_out, self._seed, self._on_probe = data.held_out, seed, on_probe
+        self._steps: list[int] = []
+        self._seen: list[Measurement] = []
+        self._gradients: list[float] = []
+        self._ratios: dict[str, list[float]] = {}
+        if isinstance(program, Watched):
+            program.watch_gradients(model, True)
+
+    def look(self, step: int) -> None:
+        """Measure, and note gradients and updates."""
+        seen = measure(self._program, self._task, self._model, self._held_out)
+        self._steps.append(step)
+        self._seen.append(seen)
+        if isinstance(self._program, Watched):
+            self._note(self._program.statistics(self._model))
+        if self._on_probe:
+            self._on_probe(self._seed, step, float(seen.curve))
+
+    def look_again(self) -> None:
+        """Replace the last measurement: the program may have changed the model as it ended."""
+        self._seen[-1] = measure(self._program, self._task, self._model, self._held_out)
+
+    def _note(self, statistics: Mapping[str, Value]) -> None:
+        self._gradients.append(float(statistics["grad_norm"] or 0.0))
+        for name, (norm, update) in statistics["params"].items():
+            ratio = float(update) / float(norm) if norm else 0.0
+            self._ratios.setdefault(name, []).append(ratio)
+
+    def curve(self, reported: Sequence[float], grid: Sequence[int] | None = None) -> Curve:
+        """The measurements as a curve; on a grid, what ended early keeps its last value."""
+        last = len(self._steps) - 1
+        picks = range(last + 1) if grid is None else [min(at, last) for at in grid[:-1]] + [last]
+        return Curve(
+            seed=self._seed,
+            steps=tuple(self._steps if grid is None else grid),
+            values=tuple(float(self._seen[i].curve) for i in picks),
+            metrics=tuple(float(self._seen[i].metric) for i in picks),
+            reported=tuple(reported),
+            gradient_norms=tuple(self._gradients[i] for i in picks if self._gradients),
+            update_ratios={
+                name: tuple(ratios[i] for i in picks)
+                for name, ratios in self._ratios.items()
+                if len(ratios) == last + 1
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate's curves beside those of the reference and of the broken program."""
+
+    agrees: bool  # not to be told from the reference, in either direction
+    not_worse: bool  # one-sided: at least as good, and not better than possible
+    absurd: bool  # so far away that an equal program cannot explain it
+    moved: bool  # to be told from the broken program
+    recovery: float | None
+    seeds: int
+
+
+def compare(
+    yours: Sequence[Curve], reference: Sequence[Curve], broken: Sequence[Curve], task: Task
+) -> Comparison:
+    """Every curve rule at once, with the task's scale, floor and metric."""
+    lines, ours, bad = ([curve.values for curve in group] for group in (yours, reference, broken))
+    metrics = [curve.metrics[-1] for curve in yours]
+    reference_metrics = [curve.metrics[-1] for curve in reference]
+    honest = not beats_floor(lines, task.floor)
+    area = _deviation(_areas(lines, ours, task.scale), _areas(ours, ours, task.scale), AREA_FLOOR)
+    metric = _metric_deviation(metrics, reference_metrics)
+    worse = -metric if task.metric_higher_is_better else metric
+    share = recovery(lines, ours, bad, task.scale) if broken else None
+    return Comparison(
+        agrees=honest
+        and agrees(lines, ours, task.scale, high_variance=task.high_variance)
+        and (task.high_variance or abs(metric) <= METRIC_LIMIT),
+        not_worse=honest and area <= CURVE_LIMIT and worse <= CURVE_LIMIT,
+        absurd=not honest or (len(reference) > 3 and not abs(area) <= ABSURD),
+        moved=bool(broken) and _moved(lines, ours, bad, task.scale),
+        recovery=share if honest or share is None else 0.0,
+        seeds=len(yours),
+    )
+
+
+def recovery(yours: Lines, reference: Lines, broken: Lines, scale: str) -> float | None:
+    """How much of the way from broken to reference the area has come, whichever side it ends on.
+
+    None where broken and reference are too close for the curve to say anything.
+    """
+    you, ours, bad = (_areas(lines, reference, scale) for lines in (yours, reference, broken))
+    spread = _spread(ours, AREA_FLOOR)
+    gap = abs(bad.mean() - ours.mean())
+    if gap < SILENT * spread:
+        return None
+    error = spread * math.sqrt(1 / len(you) + 1 / len(ours))
+    missing = max(0.0, abs(you.mean() - ours.mean()) - 2 * error)
+    return float(np.clip(1 - missing / gap, 0.0, 1.0))
+
+
+def agrees(yours: Lines, reference: Lines, scale: str, *, high_variance: bool = False) -> bool:
+    """Whether area and final value are the reference's within 3.3 standard errors, both ways."""
+    you, ours = _comparable(yours, reference, scale), _comparable(reference, reference, scale)
+    area = _deviation(you[:, 1:].mean(1), ours[:, 1:].mean(1), AREA_FLOOR)
+    final = _deviation(you[:, -3:].mean(1), ours[:, -3:].mean(1), FINAL_FLOOR)
+    return abs(area) <= CURVE_LIMIT and (high_variance or abs(final) <= CURVE_LIMIT)
+
+
+def beats_floor(lines: Lines, floor: float | None) -> bool:
+    """Whether a curve goes where no honest program can."""
+    if floor is None:
+        return False
+    margin = 1e-6 + 0.005 * abs(floor)
+    return any(value < floor - margin for line in lines for value in line)
+
+
+def _moved(yours: Lines, reference: Lines, broken: Lines, scale: str) -> bool:
+    you, ours, bad = (_areas(lines, reference, scale) for lines in (yours, reference, broken))
+    spread = max(_spread(ours, AREA_FLOOR), _spread(bad, AREA_FLOOR))
+    error = spread * math.sqrt(1 / len(you) + 1 / len(bad))
+    nearer = abs(you.mean() - ours.mean()) < abs(bad.mean() - ours.mean())
+    return bool(nearer and abs(you.mean() - bad.mean()) > SILENT * error)
+
+
+def _areas(lines: Lines, reference: Lines, scale: str) -> NDArray[np.float64]:
+    """The mean of each line after its first point, which training has not touched."""
+    return _comparable(lines, reference, scale)[:, 1:].mean(1)
+
+
+def _comparable(lines: Lines, reference: Lines, scale: str) -> NDArray[np.float64]:
+    values = np.asarray(lines, dtype=np.float64)
+    if scale == "log":
+        finite = np.where(np.isfinite(values), values, HIGHEST)
+        return np.log(np.clip(finite, LOWEST, HIGHEST))
+    usual = np.asarray(reference, dtype=np.float64)
+    low, high = np.nanmin(usual), np.nanmax(usual)
+    extent = max(high - low, 1e-9)
+    in_range = (np.where(np.isfinite(values), values, np.inf) - low) / extent
+    return np.clip(in_range, -10.0, 11.0)
+
+
+def _spread(sample: NDArray[np.float64], least: float) -> float:
+    return max(float(sample.std(ddof=1)) if len(sample) > 1 else 0.0, least)
+
+
+def _deviation(yours: NDArray[np.float64], ours: NDArray[np.float64], least: float) -> float:
+    """The difference of two means in standard errors, with the reference's spread for both."""
+    error = _spread(ours, least) * math.sqrt(1 / len(yours) + 1 / len(ours))
+    return float((yours.mean() - ours.mean()) / error)
+
+
+def _metric_deviation(yours: Sequence[float], reference: Sequence[float]) -> float:
+    ours = np.asarray(reference, dtype=np.float64)
+    least = max(METRIC_FLOOR * abs(float(ours.mean())), 1e-6)
+    return _deviation(np.asarray(yours, dtype=np.float64), ours, least)

@@ -1,0 +1,208 @@
+"""The pinned differential: candidate and reference from equal weights, data and random draws."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bughunt.judge.curves import Watched
+from bughunt.judge.mapping import RUNNING, array, load_names, trained
+from bughunt.judge.pinning import NOISE, Pin, Trace, one_ulp_off, pin, trace
+from bughunt.judge.program import ProgramError
+from bughunt.judge.verdict import Differential
+from bughunt.task import Data, Program, Task, Value
+
+CPU_TOLERANCE, GPU_TOLERANCE = 1e-4, 2e-3  # of the loss, relative
+GRADIENT, PINNED_ANSWER, LATER_ANSWER, STATISTICS = 1e-3, 2e-4, 2e-3, 1e-3
+CHAOS = 1e-3  # where the reference itself departs by this much, comparison ends
+ENVELOPE = 50.0  # times the reference's own deviation under one unit in the last place
+INITIAL_SEEDS = 3
+UNMAPPABLE = Differential(False, False, float("inf"), None, "parameters that cannot be mapped")
+
+
+@dataclass(frozen=True)
+class Departure:
+    """One compared quantity: how far apart the sides are, and how far they may be."""
+
+    step: int
+    what: str
+    deviation: float
+    tolerance: float
+
+
+def pinned_differential(
+    candidate: Watched, reference: Watched, task: Task, seed: int, configuration: str = "default"
+) -> Differential:
+    """Compare first weights, losses, gradients, answers and running statistics, step by step."""
+    data = task.data(seed)
+    looks = (0, (task.pinned_steps + 1) // 2, task.pinned_steps)
+    pinned, ours = _usable_pin(reference, task, data, seed, configuration, looks)
+    ulp = trace(reference, task, data, seed, configuration, one_ulp_off(pinned, seed))
+    try:
+        yours = trace(candidate, task, data, seed, configuration, pinned, looks=looks)
+        if yours is None:
+            return UNMAPPABLE
+        start = _initial(candidate, reference, task, seed, configuration, pinned)
+        departures = [*start, *_departures(yours, ours, ulp or ours, _tolerance(candidate))]
+    except ProgramError as error:
+        if error.kind in {"infra", "timeout"}:
+            raise
+        return Differential(True, False, float("inf"), 0, error.message)
+    return _summary(departures)
+
+
+def _usable_pin(
+    reference: Watched,
+    task: Task,
+    data: Data,
+    seed: int,
+    configuration: str,
+    looks: tuple[int, ...],
+) -> tuple[Pin, Trace]:
+    """Noisy weights, or plain ones where the reference cannot work with noise (a mixture's weights)."""
+    for noise in (NOISE, 0.0):
+        pinned = pin(reference, task, seed, configuration, noise)
+        try:
+            ours = trace(reference, task, data, seed, configuration, pinned, looks=looks)
+        except ProgramError as error:
+            if error.kind in {"infra", "timeout"} or noise == 0.0:
+                raise ProgramError("infra", f"the reference fails: {error}", "") from error
+            continue
+        if ours is not None and (noise == 0.0 or np.isfinite(ours.losses).all()):
+            return pinned, ours
+    raise ProgramError("infra", f"the reference of {task.slug} cannot be pinned", "")
+
+
+def _summary(departures: list[Departure]) -> Differential:
+    """The first departure out of tolerance, or the largest of all."""
+    for one in departures:
+        if not one.deviation <= one.tolerance:
+            return Differential(True, False, one.deviation, one.step, one.what)
+    largest = max(departures, key=lambda one: one.deviation, default=Departure(0, "", 0.0, 0.0))
+    return Differential(True, True, largest.deviation, None, largest.what)
+
+
+def _departures(yours: Trace, ours: Trace, ulp: Trace, tolerance: float) -> Iterator[Departure]:
+    yield from _answers(yours, ours, 0, PINNED_ANSWER)
+    own = 0.0
+    for index, loss in enumerate(ours.losses):
+        step = index + 1
+        if index < len(ulp.losses):
+            own = max(own, _relative(ulp.losses[index], loss))
+        if own > CHAOS:
+            return
+        allowed = max(tolerance, ENVELOPE * own)
+        looser = allowed / tolerance
+        if index >= len(yours.losses):
+            yield Departure(step, "number of updates", float("inf"), 0.0)
+            return
+        yield Departure(step, "loss", _relative(yours.losses[index], loss), allowed)
+        yield from _gradients(yours, ours, step, GRADIENT * looser)
+        yield from _answers(yours, ours, step, LATER_ANSWER * looser)
+    if len(yours.losses) != len(ours.losses):
+        yield Departure(len(yours.losses), "number of updates", float("inf"), 0.0)
+    for name, value in ours.weights.items():
+        if name.endswith(RUNNING) or not ours.gradients[-1:] or not ours.gradients[-1]:
+            far = distance(yours.weights.get(name), value)
+            yield Departure(len(ours.losses), name, far, max(STATISTICS, 10 * tolerance))
+
+
+def _gradients(yours: Trace, ours: Trace, step: int, allowed: float) -> Iterator[Departure]:
+    theirs, mine = ours.gradients[step - 1], yours.gradients[step - 1]
+    whole = float(np.sqrt(sum(np.square(value).sum() for value in theirs.values())))
+    for name, value in theirs.items():
+        other = mine.get(name, np.zeros_like(value))
+        far = float(np.linalg.norm(other - value)) / max(whole, 1e-12)
+        yield Departure(step, f"gradient of {name}", far, allowed)
+
+
+def _answers(yours: Trace, ours: Trace, step: int, allowed: float) -> Iterator[Departure]:
+    if step not in ours.answers:
+        return
+    where = "at the pinned weights" if step == 0 else f"after {step} steps"
+    far = distance(yours.answers.get(step), ours.answers[step])
+    yield Departure(step, f"prediction {where}", far, allowed)
+
+
+def distance(yours: Value, ours: Value) -> float:
+    """The largest difference between two answers, in units of 1 + the largest value."""
+    if isinstance(ours, dict):
+        if not isinstance(yours, dict) or yours.keys() != ours.keys():
+            return float("inf")
+        return max((distance(yours[key], ours[key]) for key in ours), default=0.0)
+    if isinstance(ours, list | tuple):
+        if not isinstance(yours, list | tuple) or len(yours) != len(ours):
+            return float("inf")
+        return max((distance(mine, one) for mine, one in zip(yours, ours, strict=True)), default=0.0)
+    if isinstance(ours, str | bool | None):
+        return 0.0 if yours == ours else float("inf")
+    return _apart(yours, ours)
+
+
+def _apart(yours: Value, ours: Value) -> float:
+    if not isinstance(yours, int | float | np.ndarray | torch.Tensor):
+        return float("inf")
+    mine, one = array(yours), array(ours)
+    if mine.shape != one.shape:
+        return float("inf")
+    if not np.array_equal(np.isfinite(mine), np.isfinite(one)):
+        return float("inf")
+    where = np.isfinite(one)
+    if not np.array_equal(mine[~where], one[~where], equal_nan=True):
+        return float("inf")
+    if not where.any():
+        return 0.0
+    return float(np.abs(mine[where] - one[where]).max() / (1 + np.abs(one[where]).max()))
+
+
+def _relative(yours: float, ours: float) -> float:
+    if yours == ours or (np.isnan(yours) and np.isnan(ours)):
+        return 0.0
+    return abs(yours - ours) / (abs(ours) + 1e-2)
+
+
+def _initial(
+    candidate: Program, reference: Program, task: Task, seed: int, configuration: str, pinned: Pin
+) -> Iterator[Departure]:
+    """First weights come from equal distributions: pinning would hide a wrong initialisation."""
+    sides = [_first_weights(program, task, seed, configuration, pinned) for program in (candidate, reference)]
+    if sides[0] is None or sides[1] is None:
+        return
+    for name, ours in sides[1].items():
+        yours = sides[0].get(name)
+        if yours is not None and not np.array_equal(yours, ours, equal_nan=True):
+            yield from _same_distribution(name, yours, ours)
+
+
+def _first_weights(
+    program: Program, task: Task, seed: int, configuration: str, pinned: Pin
+) -> dict[str, np.ndarray] | None:
+    """The values of each tensor over a few seeds, under the reference's names."""
+    pooled: dict[str, list[np.ndarray]] = {}
+    for offset in range(INITIAL_SEEDS):
+        model = program.build(seed + offset, **task.configurations[configuration])
+        state = program.state(model)
+        names = load_names(state, trained(program, model, state), pinned.weights, pinned.state)
+        if names is None:
+            return None
+        for mine, theirs in names.items():
+            pooled.setdefault(theirs, []).append(array(state[mine]).ravel())
+    return {name: np.concatenate(values) for name, values in pooled.items()}
+
+
+def _same_distribution(name: str, yours: np.ndarray, ours: np.ndarray) -> Iterator[Departure]:
+    spread, count = float(ours.std()), ours.size
+    what = f"first values of {name}"
+    if spread < 1e-9:
+        yield Departure(0, what, float(np.abs(yours - ours).max()), 1e-6)
+        return
+    if count < 48:
+        return
+    tolerance = max(0.25, 4 / np.sqrt(count))
+    yield Departure(0, what, abs(float(yours.std()) / spread - 1), tolerance)
+    yield Departure(0, what, abs(float(yours.mean() - ours.mean())) / spread, tolerance)
+
+
+def _tolerance(program: Program) -> float:
+    return GPU_TOLERANCE if str(getattr(program, "device", "cpu")) != "cpu" else CPU_TOLERANCE

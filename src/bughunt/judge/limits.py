@@ -1,0 +1,64 @@
+"""What a program may use up, and the worker's half of holding it to that.
+
+Wall time and the amount of output are the judge's to watch; the kernel counts the rest.
+"""
+
+import ctypes
+import resource
+import signal
+from dataclasses import dataclass
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The bounds of one worker."""
+
+    cpu_seconds: int = 300
+    wall_seconds: float = 900.0  # that the judge waits for answers, in all
+    reply_seconds: float = 60.0  # that it waits for one answer
+    memory_bytes: int = 3 << 30  # of the process's own data, about 0.5 GiB of it torch's
+    output_bytes: int = 1 << 20  # kept of what the program prints; the rest is counted and dropped
+    file_bytes: int = 64 << 20  # of one file
+    processes: int = 4096  # of the same user, where that is not root
+
+
+def apply(limits: Limits) -> None:
+    """Hold this process, and all it starts, to the limits."""
+    wanted = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        resource.RLIMIT_NOFILE: 256,
+        resource.RLIMIT_DATA: limits.memory_bytes,  # address space that is only reserved is free
+        resource.RLIMIT_NPROC: limits.processes,
+    }
+    for kind, value in wanted.items():
+        lower(kind, value, value)
+    # SIGXCPU first, which says why; a program that ignores it is killed a second later.
+    lower(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1)
+
+
+def lower(kind: int, soft: int, hard: int) -> None:
+    """Set a limit, but never above the one already in force, which only root may raise."""
+    _, ceiling = resource.getrlimit(kind)
+    if ceiling != resource.RLIM_INFINITY:
+        soft, hard = min(soft, ceiling), min(hard, ceiling)
+    resource.setrlimit(kind, (soft, hard))
+
+
+def die_with_parent() -> None:
+    """The kernel kills this process when its parent ends."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Descendants whose parent ends become children of this process."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def prctl(option: int, argument: int) -> None:
+    zero = ctypes.c_ulong(0)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(argument), zero, zero, zero) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl {option}")

@@ -1,0 +1,276 @@
+"""Frames between the judge and a program: plain data in bounded sizes, never code and never pickle.
+
+A frame is `u32 header length | JSON header | raw blobs`. The header holds the value and the length of each blob.
+Floats travel as hex text, tensors and arrays as `[dtype, shape, blob]`: a value is equal on both sides to the bit.
+"""
+
+import json
+import math
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+MAX_HEADER, MAX_BLOBS, MAX_BLOB_COUNT = 4 << 20, 256 << 20, 8192
+MAX_DEPTH, MAX_NODES, MAX_DIMENSIONS = 24, 100_000, 16
+
+TORCH_DTYPES = {
+    "f2": torch.float16,
+    "bf16": torch.bfloat16,
+    "f4": torch.float32,
+    "f8": torch.float64,
+    "i1": torch.int8,
+    "i2": torch.int16,
+    "i4": torch.int32,
+    "i8": torch.int64,
+    "u1": torch.uint8,
+    "b1": torch.bool,
+    "c8": torch.complex64,
+    "c16": torch.complex128,
+}
+NUMPY_DTYPES = {
+    name: np.dtype("?" if name == "b1" else f"<{name}")
+    for name in "b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16".split()
+}
+TORCH_NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
+NUMPY_NAMES = {dtype: name for name, dtype in NUMPY_DTYPES.items()}
+
+Json = Any  # what the json module reads and writes
+
+
+class Malformed(Exception):
+    """The other side sent something that is not a frame of plain data."""
+
+
+class Unsendable(TypeError):
+    """A value is not plain data, or too much of it."""
+
+
+@dataclass(frozen=True)
+class Handle:
+    """Stands on the judge's side for an object that stays with the program."""
+
+    number: int
+
+
+def encode(value: object) -> bytes:
+    """The frame of a value; `Unsendable` where it is not plain data."""
+    packer = Packer()
+    body = packer.pack(value, 0)
+    try:
+        header = json.dumps({"v": body, "n": [len(blob) for blob in packer.blobs]}).encode()
+    except ValueError as error:  # an integer with more digits than Python prints
+        raise Unsendable(str(error)) from None
+    if len(header) > MAX_HEADER:
+        raise Unsendable("a value with too many parts; use one array")
+    return struct.pack("<I", len(header)) + header + b"".join(packer.blobs)
+
+
+class Packer:
+    """Turns a value into JSON and blobs."""
+
+    def __init__(self) -> None:
+        self.blobs: list[bytes] = []
+        self.nodes = 0
+        self.size = 0
+
+    def pack(self, item: object, depth: int) -> Json:
+        self.nodes += 1
+        if depth > MAX_DEPTH or self.nodes > MAX_NODES:
+            raise Unsendable("a value too deep or with too many parts")
+        if item is None or type(item) in (bool, int, str):
+            return item
+        if type(item) is float:
+            return {"#f": item.hex()}
+        if isinstance(item, np.generic):
+            return self.pack(plain_scalar(item), depth)
+        if isinstance(item, list):
+            return [self.pack(part, depth + 1) for part in item]
+        if isinstance(item, tuple):
+            return {"#u": [self.pack(part, depth + 1) for part in item]}
+        if isinstance(item, dict):
+            pairs = item.items()
+            return {"#d": [[self.pack(k, depth + 1), self.pack(v, depth + 1)] for k, v in pairs]}
+        if isinstance(item, torch.Tensor):
+            return {"#t": self.pack_tensor(item)}
+        if isinstance(item, np.ndarray):
+            return {"#a": self.pack_array(item)}
+        if type(item) is bytes:
+            return {"#b": self.add(item)}
+        if type(item) is Handle:
+            return {"#h": item.number}
+        raise Unsendable(f"a value of type {type(item).__name__}")
+
+    def pack_tensor(self, tensor: torch.Tensor) -> Json:
+        if tensor.dtype not in TORCH_NAMES or tensor.layout is not torch.strided:
+            raise Unsendable(f"a tensor of {tensor.dtype} ({tensor.layout})")
+        if tensor.device.type == "meta":
+            raise Unsendable("a tensor without content (meta)")
+        plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        raw = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
+        return [TORCH_NAMES[plain.dtype], list(plain.shape), self.add(raw)]
+
+    def pack_array(self, array: np.ndarray[Any, Any]) -> Json:
+        dtype = array.dtype.newbyteorder("<")
+        if dtype not in NUMPY_NAMES:
+            raise Unsendable(f"an array of {array.dtype}")
+        raw = np.ascontiguousarray(array, dtype).tobytes()
+        return [NUMPY_NAMES[dtype], list(array.shape), self.add(raw)]
+
+    def add(self, blob: bytes) -> int:
+        self.size += len(blob)
+        if self.size > MAX_BLOBS or len(self.blobs) >= MAX_BLOB_COUNT:
+            raise Unsendable(f"more than {MAX_BLOBS >> 20} MiB in one value")
+        self.blobs.append(blob)
+        return len(self.blobs) - 1
+
+
+def plain_scalar(scalar: np.generic) -> object:
+    """Python's own number for one of numpy's."""
+    value = scalar.item()
+    if type(value) not in (bool, int, float, str, bytes):
+        raise Unsendable(f"a value of type {type(scalar).__name__}")
+    return value
+
+
+def send(sock: socket.socket, value: object, deadline: float | None = None) -> None:
+    """Send one frame; the deadline, in monotonic seconds, is for all of it."""
+    frame = encode(value)
+    sock.settimeout(remaining(deadline))
+    sock.sendall(frame)
+
+
+def receive(
+    sock: socket.socket, deadline: float | None = None, *, handles: bool = False
+) -> object:
+    """The next value; the deadline is for the whole frame, a byte now and then does not extend it."""
+    (length,) = struct.unpack("<I", receive_exactly(sock, 4, deadline))
+    if length > MAX_HEADER:
+        raise Malformed("header too big")
+    raw = receive_exactly(sock, length, deadline)
+    try:
+        header = json.loads(raw)
+        value, sizes = header["v"], header["n"]
+    except Exception as error:  # whatever json makes of hostile bytes, RecursionError included
+        raise Malformed(f"header: {type(error).__name__}") from None
+    if (
+        type(sizes) is not list
+        or len(sizes) > MAX_BLOB_COUNT
+        or any(type(size) is not int or size < 0 for size in sizes)
+        or sum(sizes) > MAX_BLOBS
+    ):
+        raise Malformed("blob sizes")
+    blobs = [receive_exactly(sock, size, deadline) for size in sizes]
+    try:
+        return Unpacker(blobs, handles=handles).unpack(value, 0)
+    except Malformed:
+        raise
+    except Exception as error:  # a wrong type anywhere in a hostile header
+        raise Malformed(f"value: {type(error).__name__}") from None
+
+
+def receive_exactly(sock: socket.socket, size: int, deadline: float | None) -> bytearray:
+    received = bytearray(size)
+    view, filled = memoryview(received), 0
+    while filled < size:
+        sock.settimeout(remaining(deadline))
+        count = sock.recv_into(view[filled:])
+        if not count:
+            raise EOFError("channel closed")
+        filled += count
+    return received
+
+
+def remaining(deadline: float | None) -> float | None:
+    if deadline is None:
+        return None
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+class Unpacker:
+    """Turns JSON and blobs from a stranger into a value."""
+
+    def __init__(self, blobs: list[bytearray], *, handles: bool) -> None:
+        self.blobs = blobs
+        self.nodes = 0
+        self.tags: dict[str, Callable[[Json, int], object]] = {
+            "#f": lambda text, _: float.fromhex(text),
+            "#u": lambda parts, depth: tuple(self.unpack_list(parts, depth)),
+            "#d": self.unpack_dict,
+            "#t": lambda parts, _: self.unpack_tensor(*parts),
+            "#a": lambda parts, _: self.unpack_array(*parts),
+            "#b": lambda index, _: bytes(self.blob(index)),
+        }
+        if handles:
+            self.tags["#h"] = lambda number, _: Handle(number)
+
+    def unpack(self, item: Json, depth: int) -> object:
+        self.nodes += 1
+        if depth > MAX_DEPTH or self.nodes > MAX_NODES:
+            raise Malformed("too deep or too many parts")
+        if type(item) is str:
+            item.encode()  # a lone surrogate would break whoever prints it
+            return item
+        if item is None or type(item) in (bool, int):
+            return item
+        if type(item) is list:
+            return self.unpack_list(item, depth)
+        if type(item) is dict and len(item) == 1:
+            ((tag, content),) = item.items()
+            if tag in self.tags:
+                return self.tags[tag](content, depth)
+        raise Malformed("type")
+
+    def unpack_list(self, parts: list[Json], depth: int) -> list[object]:
+        if type(parts) is not list:
+            raise Malformed("list")
+        return [self.unpack(part, depth + 1) for part in parts]
+
+    def unpack_dict(self, pairs: list[tuple[Json, Json]], depth: int) -> dict[object, object]:
+        result: dict[object, object] = {}
+        for raw_key, raw_value in pairs:
+            key = self.unpack(raw_key, depth + 1)
+            if not is_key(key) or key in result:
+                raise Malformed("key")
+            result[key] = self.unpack(raw_value, depth + 1)
+        return result
+
+    def unpack_tensor(self, name: str, shape: list[int], index: int) -> torch.Tensor:
+        dtype = TORCH_DTYPES[name]
+        raw = self.sized_blob(index, shape, dtype.itemsize)
+        if not raw:
+            return torch.empty(shape, dtype=dtype)
+        return torch.frombuffer(raw, dtype=dtype).reshape(shape)
+
+    def unpack_array(self, name: str, shape: list[int], index: int) -> np.ndarray[Any, Any]:
+        dtype = NUMPY_DTYPES[name]
+        return np.frombuffer(self.sized_blob(index, shape, dtype.itemsize), dtype).reshape(shape)
+
+    def sized_blob(self, index: int, shape: list[int], itemsize: int) -> bytearray:
+        if type(shape) is not list or len(shape) > MAX_DIMENSIONS:
+            raise Malformed("shape")
+        if any(type(size) is not int or not 0 <= size <= MAX_BLOBS for size in shape):
+            raise Malformed("shape")
+        blob = self.blob(index)
+        if math.prod(shape) * itemsize != len(blob):
+            raise Malformed("size")
+        return blob
+
+    def blob(self, index: int) -> bytearray:
+        if type(index) is not int or not 0 <= index < len(self.blobs):
+            raise Malformed("blob")
+        return self.blobs[index]
+
+
+def is_key(key: object) -> bool:
+    if type(key) is tuple:
+        return all(is_key(part) for part in key)
+    return key is None or type(key) in (str, int, bool, float, bytes)

@@ -1,0 +1,95 @@
+"""k-means++: centroids are seeded far apart, then moved to the middle of their points, again and again.
+
+Features come in different units and are brought to one scale first. Several runs start from seeds of
+their own; after every iteration the model holds the run that is best so far.
+
+Shapes: N points, D features, K clusters.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    features: int = 5
+    clusters: int = 9
+    restarts: int = 4
+    steps: int = 20
+
+
+def build(cfg: Config) -> dict[str, ndarray]:
+    return {
+        "mean": np.zeros(cfg.features),
+        "scale": np.ones(cfg.features),
+        "centroids": np.zeros((cfg.clusters, cfg.features)),
+    }
+
+
+def squared_distances(points: ndarray, centroids: ndarray) -> ndarray:  # [N, D], [K, D] -> [N, K]
+    """Expanded, so that no array of shape [N, K, D] is needed; round-off may dip below zero."""
+    squares = (points**2).sum(axis=1)[:, None] + (centroids**2).sum(axis=1)[None, :]
+    return np.maximum(squares - 2 * points @ centroids.T, 0)
+
+
+def nearest(points: ndarray, centroids: ndarray) -> ndarray:  # [N, D], [K, D] -> [N]
+    return squared_distances(points, centroids).argmin(axis=1)
+
+
+def inertia(points: ndarray, centroids: ndarray) -> float:
+    """The sum over all points of how far the closest centroid is, squared."""
+    return float(squared_distances(points, centroids).min(axis=1).sum())
+
+
+def seeding(points: ndarray, chosen: ndarray) -> ndarray:  # [N, D], [K, D] -> [N]
+    """The chance of each point to become the next seed, given those already chosen."""
+    gaps = squared_distances(points, chosen).min(axis=1)
+    return gaps / gaps.sum()
+
+
+def seeds(points: ndarray, clusters: int, rng: np.random.Generator) -> ndarray:  # -> [K, D]
+    chosen = points[[rng.integers(len(points))]]
+    while len(chosen) < clusters:
+        pick = rng.choice(len(points), p=seeding(points, chosen))
+        chosen = np.vstack([chosen, points[pick]])
+    return chosen
+
+
+def lloyd(points: ndarray, centroids: ndarray) -> ndarray:  # [N, D], [K, D] -> [K, D]
+    """Every centroid in the middle of its points; one without any goes where it is needed most."""
+    distances = squared_distances(points, centroids)
+    labels = distances.argmin(axis=1)
+    farthest = iter(np.argsort(-distances.min(axis=1)))
+    moved = np.empty_like(centroids)
+    for k in range(len(centroids)):
+        own = points[labels == k]
+        moved[k] = own.mean(axis=0) if len(own) > 0 else points[next(farthest)]
+    return moved
+
+
+def standardise(model: dict[str, ndarray], points: ndarray) -> ndarray:  # [N, D] -> [N, D]
+    return (points - model["mean"]) / model["scale"]
+
+
+def train(
+    model: dict[str, ndarray], data: ndarray, cfg: Config, rng: np.random.Generator
+) -> Iterator[float]:
+    """Make one iteration of every run per item, yielding the inertia of the best."""
+    model["mean"][:] = data.mean(axis=0)
+    model["scale"][:] = data.std(axis=0)
+    points = standardise(model, data)
+    runs = [seeds(points, cfg.clusters, rng) for _ in range(cfg.restarts)]
+    for _ in range(cfg.steps):
+        runs = [lloyd(points, centroids) for centroids in runs]
+        totals = [inertia(points, centroids) for centroids in runs]
+        best = int(np.argmin(totals))
+        model["centroids"][:] = runs[best]
+        yield totals[best]
+
+
+def predict(model: dict[str, ndarray], inputs: ndarray) -> ndarray:  # [N, D] -> [N]
+    """The cluster of each point."""
+    return nearest(standardise(model, inputs), model["centroids"])

@@ -1,0 +1,37 @@
+"""Who may import what outside our own packages (the direction inside is import-linter's)."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TRAIN = sorted(ROOT.glob("src/bughunt/references/*/train.py"))
+MUTATOR = sorted(ROOT.glob("mutator/**/*.py"))
+
+
+def imported(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("path", TRAIN, ids=lambda path: path.parent.name)
+def test_a_program_imports_torch_numpy_and_the_standard_library_alone(path):
+    assert not set(imported(path)) - {"torch", "numpy"} - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("path", MUTATOR, ids=lambda path: path.stem)
+def test_the_mutator_imports_libcst_and_the_standard_library_alone(path):
+    assert not set(imported(path)) - {"libcst", "bughunt_mutator"} - sys.stdlib_module_names
+
+
+def test_torch_is_known_in_few_places():
+    allowed = {"references", "judge", "show", "play"}
+    for path in (ROOT / "src" / "bughunt").rglob("*.py"):
+        if "torch" in set(imported(path)):
+            assert path.relative_to(ROOT / "src" / "bughunt").parts[0] in allowed, path
