@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 
 class EditError(ValueError):
@@ -31,7 +32,8 @@ class Edit:
 
 def apply(text: str, edits: Iterable[Edit]) -> str:
     """The text with all edits made; refuses overlaps and a text that does not read `old`."""
-    pieces, at = [], 0
+    pieces: list[str] = []
+    at = 0
     for edit in in_order(edits):
         if text[edit.start : edit.end] != edit.old:
             raise EditError(f"at {edit.start} the text is not {edit.old!r}; enumerate it again")
@@ -59,7 +61,7 @@ def reverse(edits: Iterable[Edit]) -> tuple[Edit, ...]:
 def in_order(edits: Iterable[Edit]) -> list[Edit]:
     """The edits by position; refuses two that touch the same characters or the same gap."""
     ordered = sorted(edits, key=lambda edit: (edit.start, edit.end))
-    for one, two in zip(ordered, ordered[1:], strict=False):
+    for one, two in pairwise(ordered):
         if one.end > two.start or (one.start, one.end) == (two.start, two.end):
             raise EditError(f"edits overlap at {two.start}: {one.old!r} and {two.old!r}")
     return ordered

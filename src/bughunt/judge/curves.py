@@ -30,7 +30,7 @@ OnProbe = Callable[[int, int, float], None]  # seed, step, value
 class Watched(Program, Protocol):
     """A program whose gradients and updates can be observed."""
 
-    def watch_gradients(self, model: Model, flag: bool = True) -> None:
+    def watch_gradients(self, model: Model, flag: bool) -> None:
         """Begin or end keeping the gradients of every update."""
 
     def statistics(self, model: Model) -> Mapping[str, Value]:
@@ -46,7 +46,7 @@ def measure(program: Program, task: Task, model: Model, held_out: Value) -> Meas
     except Exception as error:  # the task reads correct answers without fail: a program gave this one
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         message = f"predict answered something of the wrong type or shape ({what})"
-        raise ProgramError("contract", message, "predict") from error
+        raise ProgramError("contract", message) from error
 
 
 def train_and_measure(
@@ -79,10 +79,10 @@ def _train_for(run: Run, recorder: "_Recorder", asked: int, probes: int) -> Curv
             reported += run.next(step - len(reported))
         if len(reported) < step:
             message = f"train yielded {len(reported)} times, Config.steps asks for {asked}"
-            raise ProgramError("contract", message, "train")
+            raise ProgramError("contract", message)
         if step == asked and run.next(1):
             message = f"train yields more than the {asked} times that Config.steps asks for"
-            raise ProgramError("contract", message, "train")
+            raise ProgramError("contract", message)
         recorder.look(step)
     return recorder.curve(reported)
 
@@ -94,7 +94,7 @@ def _train_to_its_end(run: Run, recorder: "_Recorder", probes: int) -> Curve:
         reported += loss
         if len(reported) > LONGEST_OPEN_RUN:
             message = f"train has not ended after {LONGEST_OPEN_RUN} items"
-            raise ProgramError("contract", message, "train")
+            raise ProgramError("contract", message)
         recorder.look(len(reported))
     recorder.look_again()
     return recorder.curve(reported, grid=range(probes + 1))

@@ -7,17 +7,17 @@ import numpy as np
 import torch
 
 from bughunt.judge.curves import Watched
-from bughunt.judge.mapping import RUNNING, array, load_names, trained
-from bughunt.judge.pinning import NOISE, Pin, Trace, one_ulp_off, pin, trace
+from bughunt.judge.mapping import RUNNING, array, map_names, trained
+from bughunt.judge.pinning import Pin, Trace, one_ulp_off, trace, usable_pin
 from bughunt.judge.program import ProgramError
 from bughunt.judge.verdict import Differential
-from bughunt.task import Data, Program, Task, Value
+from bughunt.task import Program, Task, Value
 
 CPU_TOLERANCE, GPU_TOLERANCE = 1e-4, 2e-3  # of the loss, relative
 GRADIENT, PINNED_ANSWER, LATER_ANSWER, STATISTICS = 1e-3, 2e-4, 2e-3, 1e-3
 CHAOS = 1e-3  # where the reference itself departs by this much, comparison ends
 ENVELOPE = 50.0  # times the reference's own deviation under one unit in the last place
-INITIAL_SEEDS = 3
+INITIAL_SEEDS, FEWEST_VALUES = 6, 12
 UNMAPPABLE = Differential(False, False, float("inf"), None, "parameters that cannot be mapped")
 
 
@@ -32,19 +32,26 @@ class Departure:
 
 
 def pinned_differential(
-    candidate: Watched, reference: Watched, task: Task, seed: int, configuration: str = "default"
+    candidate: Watched,
+    reference: Watched,
+    task: Task,
+    seed: int,
+    configuration: str = "default",
+    *,
+    device: str = "cpu",
 ) -> Differential:
     """Compare first weights, losses, gradients, answers and running statistics, step by step."""
+    tolerance = CPU_TOLERANCE if device == "cpu" else GPU_TOLERANCE
     data = task.data(seed)
     looks = (0, (task.pinned_steps + 1) // 2, task.pinned_steps)
-    pinned, ours = _usable_pin(reference, task, data, seed, configuration, looks)
+    pinned, ours = usable_pin(reference, task, data, seed, configuration, looks)
     ulp = trace(reference, task, data, seed, configuration, one_ulp_off(pinned, seed))
     try:
         yours = trace(candidate, task, data, seed, configuration, pinned, looks=looks)
         if yours is None:
             return UNMAPPABLE
         start = _initial(candidate, reference, task, seed, configuration, pinned)
-        departures = [*start, *_departures(yours, ours, ulp or ours, _tolerance(candidate))]
+        departures = [*start, *_departures(yours, ours, ulp or ours, tolerance)]
     except ProgramError as error:
         if error.kind in {"infra", "timeout"}:
             raise
@@ -52,33 +59,12 @@ def pinned_differential(
     return _summary(departures)
 
 
-def _usable_pin(
-    reference: Watched,
-    task: Task,
-    data: Data,
-    seed: int,
-    configuration: str,
-    looks: tuple[int, ...],
-) -> tuple[Pin, Trace]:
-    """Noisy weights, or plain ones where the reference cannot work with noise (a mixture's weights)."""
-    for noise in (NOISE, 0.0):
-        pinned = pin(reference, task, seed, configuration, noise)
-        try:
-            ours = trace(reference, task, data, seed, configuration, pinned, looks=looks)
-        except ProgramError as error:
-            if error.kind in {"infra", "timeout"} or noise == 0.0:
-                raise ProgramError("infra", f"the reference fails: {error}", "") from error
-            continue
-        if ours is not None and (noise == 0.0 or np.isfinite(ours.losses).all()):
-            return pinned, ours
-    raise ProgramError("infra", f"the reference of {task.slug} cannot be pinned", "")
-
-
 def _summary(departures: list[Departure]) -> Differential:
     """The first departure out of tolerance, or the largest of all."""
     for one in departures:
         if not one.deviation <= one.tolerance:
-            return Differential(True, False, one.deviation, one.step, one.what)
+            far = one.deviation if np.isfinite(one.deviation) else float("inf")
+            return Differential(True, False, far, one.step, one.what)
     largest = max(departures, key=lambda one: one.deviation, default=Departure(0, "", 0.0, 0.0))
     return Differential(True, True, largest.deviation, None, largest.what)
 
@@ -166,11 +152,9 @@ def _initial(
     candidate: Program, reference: Program, task: Task, seed: int, configuration: str, pinned: Pin
 ) -> Iterator[Departure]:
     """First weights come from equal distributions: pinning would hide a wrong initialisation."""
-    sides = [_first_weights(program, task, seed, configuration, pinned) for program in (candidate, reference)]
-    if sides[0] is None or sides[1] is None:
-        return
-    for name, ours in sides[1].items():
-        yours = sides[0].get(name)
+    mine = _first_weights(candidate, task, seed, configuration, pinned) or {}
+    for name, ours in (_first_weights(reference, task, seed, configuration, pinned) or {}).items():
+        yours = mine.get(name)
         if yours is not None and not np.array_equal(yours, ours, equal_nan=True):
             yield from _same_distribution(name, yours, ours)
 
@@ -183,7 +167,8 @@ def _first_weights(
     for offset in range(INITIAL_SEEDS):
         model = program.build(seed + offset, **task.configurations[configuration])
         state = program.state(model)
-        names = load_names(state, trained(program, model, state), pinned.weights, pinned.state)
+        offered = {name: state[name] for name in trained(program, model, state)}
+        names = map_names(pinned.weights, offered, pinned.state)
         if names is None:
             return None
         for mine, theirs in names.items():
@@ -197,12 +182,8 @@ def _same_distribution(name: str, yours: np.ndarray, ours: np.ndarray) -> Iterat
     if spread < 1e-9:
         yield Departure(0, what, float(np.abs(yours - ours).max()), 1e-6)
         return
-    if count < 48:
+    if count < FEWEST_VALUES:
         return
-    tolerance = max(0.25, 4 / np.sqrt(count))
-    yield Departure(0, what, abs(float(yours.std()) / spread - 1), tolerance)
+    tolerance = max(0.25, 5.5 / np.sqrt(count))  # four standard errors and more
+    yield Departure(0, what, abs(float(np.log(max(yours.std(), 1e-12) / spread))), tolerance)
     yield Departure(0, what, abs(float(yours.mean() - ours.mean())) / spread, tolerance)
-
-
-def _tolerance(program: Program) -> float:
-    return GPU_TOLERANCE if str(getattr(program, "device", "cpu")) != "cpu" else CPU_TOLERANCE

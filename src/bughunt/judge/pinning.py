@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from bughunt.judge.curves import Watched, measure
 from bughunt.judge.mapping import RUNNING, array, like, map_names, trained
+from bughunt.judge.program import ProgramError
 from bughunt.task import Data, Model, Program, Task, Value
 
 NOISE = 0.1  # added to the weights, so that nothing hides behind a zero or a one
@@ -101,10 +102,32 @@ def trace(
     return seen
 
 
+def usable_pin(
+    reference: Watched,
+    task: Task,
+    data: Data,
+    seed: int,
+    configuration: str,
+    looks: Sequence[int] = (),
+) -> tuple[Pin, Trace]:
+    """Noisy weights, or plain ones where the reference cannot work with noise (a mixture's weights)."""
+    for noise in (NOISE, 0.0):
+        pinned = pin(reference, task, seed, configuration, noise)
+        try:
+            ours = trace(reference, task, data, seed, configuration, pinned, looks=looks)
+        except ProgramError as error:
+            if error.kind in {"infra", "timeout"} or noise == 0.0:
+                raise ProgramError("infra", f"the reference fails: {error}") from error
+            continue
+        if ours is not None and (noise == 0.0 or np.isfinite(ours.losses).all()):
+            return pinned, ours
+    raise ProgramError("infra", f"the reference of {task.slug} cannot be pinned")
+
+
 def answers(program: Program, task: Task, model: Model, held_out: Value) -> list[Value]:
     """Every answer that the task's measurement takes from the program."""
     recorder = _Recorder(program)
-    measure(recorder, task, model, held_out)
+    measure(cast(Program, recorder), task, model, held_out)  # the rest goes through __getattr__
     return recorder.answers[:AGENT_CALLS] if task.kind == "agent" else recorder.answers
 
 
@@ -151,7 +174,5 @@ def _nudged(value: Value, rng: np.random.Generator) -> Value:
 
 def _arrays(values: Mapping[str, Value], names: Mapping[str, str]) -> dict[str, np.ndarray]:
     return {
-        names[name]: array(value)
-        for name, value in values.items()
-        if name in names and value is not None
+        names[name]: array(value) for name, value in values.items() if name in names and value is not None
     }

@@ -1,7 +1,8 @@
 """Frames between the judge and a program: plain data in bounded sizes, never code and never pickle.
 
-A frame is `u32 header length | JSON header | raw blobs`. The header holds the value and the length of each blob.
-Floats travel as hex text, tensors and arrays as `[dtype, shape, blob]`: a value is equal on both sides to the bit.
+A frame is `u32 header length | JSON header | raw blobs`. The header holds the value and the length
+of each blob. Floats travel as hex text, tensors and arrays as `[dtype, shape, blob]`: a value is equal
+on both sides to the bit.
 """
 
 import json
@@ -35,7 +36,7 @@ TORCH_DTYPES = {
 }
 NUMPY_DTYPES = {
     name: np.dtype("?" if name == "b1" else f"<{name}")
-    for name in "b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16".split()
+    for name in ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16")
 }
 TORCH_NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
 NUMPY_NAMES = {dtype: name for name, dtype in NUMPY_DTYPES.items()}
@@ -43,11 +44,11 @@ NUMPY_NAMES = {dtype: name for name, dtype in NUMPY_DTYPES.items()}
 Json = Any  # what the json module reads and writes
 
 
-class Malformed(Exception):
+class MalformedError(Exception):
     """The other side sent something that is not a frame of plain data."""
 
 
-class Unsendable(TypeError):
+class UnsendableError(TypeError):
     """A value is not plain data, or too much of it."""
 
 
@@ -59,15 +60,15 @@ class Handle:
 
 
 def encode(value: object) -> bytes:
-    """The frame of a value; `Unsendable` where it is not plain data."""
+    """The frame of a value; `UnsendableError` where it is not plain data."""
     packer = Packer()
     body = packer.pack(value, 0)
     try:
         header = json.dumps({"v": body, "n": [len(blob) for blob in packer.blobs]}).encode()
     except ValueError as error:  # an integer with more digits than Python prints
-        raise Unsendable(str(error)) from None
+        raise UnsendableError(str(error)) from None
     if len(header) > MAX_HEADER:
-        raise Unsendable("a value with too many parts; use one array")
+        raise UnsendableError("a value with too many parts; use one array")
     return struct.pack("<I", len(header)) + header + b"".join(packer.blobs)
 
 
@@ -82,7 +83,7 @@ class Packer:
     def pack(self, item: object, depth: int) -> Json:
         self.nodes += 1
         if depth > MAX_DEPTH or self.nodes > MAX_NODES:
-            raise Unsendable("a value too deep or with too many parts")
+            raise UnsendableError("a value too deep or with too many parts")
         if item is None or type(item) in (bool, int, str):
             return item
         if type(item) is float:
@@ -104,13 +105,14 @@ class Packer:
             return {"#b": self.add(item)}
         if type(item) is Handle:
             return {"#h": item.number}
-        raise Unsendable(f"a value of type {type(item).__name__}")
+        raise UnsendableError(f"a value of type {type(item).__name__}")
 
     def pack_tensor(self, tensor: torch.Tensor) -> Json:
         if tensor.dtype not in TORCH_NAMES or tensor.layout is not torch.strided:
-            raise Unsendable(f"a tensor of {tensor.dtype} ({tensor.layout})")
+            raise UnsendableError(f"a tensor of {tensor.dtype} ({tensor.layout})")
         if tensor.device.type == "meta":
-            raise Unsendable("a tensor without content (meta)")
+            raise UnsendableError("a tensor without content (meta)")
+        self.make_room(tensor.numel() * tensor.element_size())
         plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
         raw = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
         return [TORCH_NAMES[plain.dtype], list(plain.shape), self.add(raw)]
@@ -118,14 +120,19 @@ class Packer:
     def pack_array(self, array: np.ndarray[Any, Any]) -> Json:
         dtype = array.dtype.newbyteorder("<")
         if dtype not in NUMPY_NAMES:
-            raise Unsendable(f"an array of {array.dtype}")
+            raise UnsendableError(f"an array of {array.dtype}")
+        self.make_room(array.nbytes)
         raw = np.ascontiguousarray(array, dtype).tobytes()
         return [NUMPY_NAMES[dtype], list(array.shape), self.add(raw)]
 
+    def make_room(self, size: int) -> None:
+        """Refuse what is too much before it is copied."""
+        if self.size + size > MAX_BLOBS or len(self.blobs) >= MAX_BLOB_COUNT:
+            raise UnsendableError(f"more than {MAX_BLOBS >> 20} MiB in one value")
+
     def add(self, blob: bytes) -> int:
+        self.make_room(len(blob))
         self.size += len(blob)
-        if self.size > MAX_BLOBS or len(self.blobs) >= MAX_BLOB_COUNT:
-            raise Unsendable(f"more than {MAX_BLOBS >> 20} MiB in one value")
         self.blobs.append(blob)
         return len(self.blobs) - 1
 
@@ -134,44 +141,41 @@ def plain_scalar(scalar: np.generic) -> object:
     """Python's own number for one of numpy's."""
     value = scalar.item()
     if type(value) not in (bool, int, float, str, bytes):
-        raise Unsendable(f"a value of type {type(scalar).__name__}")
+        raise UnsendableError(f"a value of type {type(scalar).__name__}")
     return value
 
 
-def send(sock: socket.socket, value: object, deadline: float | None = None) -> None:
-    """Send one frame; the deadline, in monotonic seconds, is for all of it."""
-    frame = encode(value)
+def send_frame(sock: socket.socket, frame: bytes, deadline: float | None = None) -> None:
+    """Send an encoded value; the deadline, in monotonic seconds, is for all of it."""
     sock.settimeout(remaining(deadline))
     sock.sendall(frame)
 
 
-def receive(
-    sock: socket.socket, deadline: float | None = None, *, handles: bool = False
-) -> object:
+def receive(sock: socket.socket, deadline: float | None = None, *, handles: bool = False) -> object:
     """The next value; the deadline is for the whole frame, a byte now and then does not extend it."""
     (length,) = struct.unpack("<I", receive_exactly(sock, 4, deadline))
     if length > MAX_HEADER:
-        raise Malformed("header too big")
+        raise MalformedError("header too big")
     raw = receive_exactly(sock, length, deadline)
     try:
         header = json.loads(raw)
         value, sizes = header["v"], header["n"]
     except Exception as error:  # whatever json makes of hostile bytes, RecursionError included
-        raise Malformed(f"header: {type(error).__name__}") from None
+        raise MalformedError(f"header: {type(error).__name__}") from None
     if (
         type(sizes) is not list
         or len(sizes) > MAX_BLOB_COUNT
         or any(type(size) is not int or size < 0 for size in sizes)
         or sum(sizes) > MAX_BLOBS
     ):
-        raise Malformed("blob sizes")
+        raise MalformedError("blob sizes")
     blobs = [receive_exactly(sock, size, deadline) for size in sizes]
     try:
         return Unpacker(blobs, handles=handles).unpack(value, 0)
-    except Malformed:
+    except MalformedError:
         raise
     except Exception as error:  # a wrong type anywhere in a hostile header
-        raise Malformed(f"value: {type(error).__name__}") from None
+        raise MalformedError(f"value: {type(error).__name__}") from None
 
 
 def receive_exactly(sock: socket.socket, size: int, deadline: float | None) -> bytearray:
@@ -215,7 +219,7 @@ class Unpacker:
     def unpack(self, item: Json, depth: int) -> object:
         self.nodes += 1
         if depth > MAX_DEPTH or self.nodes > MAX_NODES:
-            raise Malformed("too deep or too many parts")
+            raise MalformedError("too deep or too many parts")
         if type(item) is str:
             item.encode()  # a lone surrogate would break whoever prints it
             return item
@@ -227,11 +231,11 @@ class Unpacker:
             ((tag, content),) = item.items()
             if tag in self.tags:
                 return self.tags[tag](content, depth)
-        raise Malformed("type")
+        raise MalformedError("type")
 
     def unpack_list(self, parts: list[Json], depth: int) -> list[object]:
         if type(parts) is not list:
-            raise Malformed("list")
+            raise MalformedError("list")
         return [self.unpack(part, depth + 1) for part in parts]
 
     def unpack_dict(self, pairs: list[tuple[Json, Json]], depth: int) -> dict[object, object]:
@@ -239,7 +243,7 @@ class Unpacker:
         for raw_key, raw_value in pairs:
             key = self.unpack(raw_key, depth + 1)
             if not is_key(key) or key in result:
-                raise Malformed("key")
+                raise MalformedError("key")
             result[key] = self.unpack(raw_value, depth + 1)
         return result
 
@@ -256,17 +260,17 @@ class Unpacker:
 
     def sized_blob(self, index: int, shape: list[int], itemsize: int) -> bytearray:
         if type(shape) is not list or len(shape) > MAX_DIMENSIONS:
-            raise Malformed("shape")
+            raise MalformedError("shape")
         if any(type(size) is not int or not 0 <= size <= MAX_BLOBS for size in shape):
-            raise Malformed("shape")
+            raise MalformedError("shape")
         blob = self.blob(index)
         if math.prod(shape) * itemsize != len(blob):
-            raise Malformed("size")
+            raise MalformedError("size")
         return blob
 
     def blob(self, index: int) -> bytearray:
         if type(index) is not int or not 0 <= index < len(self.blobs):
-            raise Malformed("blob")
+            raise MalformedError("blob")
         return self.blobs[index]
 
 

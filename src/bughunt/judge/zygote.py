@@ -1,34 +1,27 @@
 """The zygote: a warm process without secrets that forks one worker per program.
 
-Importing torch and taking the first optimiser step costs seconds; forking a process that has done both costs
-milliseconds. The judge's half is `Zygote`, which starts `python -m bughunt.judge.zygote FD DEVICE` and gives out
-`Process`es. Each order on the control socket is a line of JSON; an order to spawn brings three descriptors: the
-channel of frames, the program's output, and a pipe on which the zygote reports the pid and, later, the end.
+Importing torch and taking the first optimiser step costs seconds; forking a process that has done both
+costs milliseconds. `Zygote` starts that process and gives out its forks as `Process`es.
 """
 
 import contextlib
-import gc
+import importlib.util
 import itertools
 import json
 import os
 import selectors
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
 
-import bughunt
 from bughunt.errors import MachineError
-from bughunt.judge.limits import Limits, adopt_orphans, die_with_parent
+from bughunt.judge.limits import Limits
 
 START_SECONDS = 180.0
 END_SECONDS = 5.0
@@ -72,7 +65,7 @@ class Zygote:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, open(self.folder / "messages", "wb") as messages:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), self.device],
+                [sys.executable, "-P", "-m", "bughunt.judge.nursery", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env=scrubbed_environment(self.device),
                 cwd="/",
@@ -82,23 +75,21 @@ class Zygote:
                 start_new_session=True,
             )
 
-    def spawn(self, limits: Limits) -> "Process":
-        """A fresh worker, warm and empty."""
+    def spawn(self, limits: Limits, device: str = "cpu") -> "Process":
+        """A fresh worker, warm and empty; for a GPU the zygote must have been made for one."""
         with self.lock:
             if self.process.poll() is not None and self.ready:
                 self.stop()
                 self.start()
             self.wait_until_ready()
-            return Process(self, next(self.numbers), limits)
+            return Process(self, next(self.numbers), limits, device)
 
     def wait_until_ready(self) -> None:
         if self.ready:
             return
         self.control.settimeout(START_SECONDS)
-        try:
+        with contextlib.suppress(OSError):
             self.ready = self.control.recv(16) == b"ready"
-        except OSError:
-            pass
         if not self.ready:
             said = (self.folder / "messages").read_text(errors="replace").strip()
             raise MachineError(
@@ -111,9 +102,12 @@ class Zygote:
         socket.send_fds(self.control, [json.dumps(message).encode()], descriptors or [])
 
     def stop(self) -> None:
-        self.control.close()
-        self.process.kill()  # its workers die with it
-        self.process.wait()
+        self.control.close()  # on which it ends its workers and itself
+        try:
+            self.process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()  # and its workers die with it
+            self.process.wait()
 
     def close(self) -> None:
         """End the zygote and all of its workers."""
@@ -123,9 +117,8 @@ class Zygote:
 
 def scrubbed_environment(device: str) -> dict[str, str]:
     """What a worker may know of the environment: nothing that is not the same everywhere."""
-    import torch
-
-    roots = dict.fromkeys(str(Path(m.__file__ or "").parents[1]) for m in (bughunt, torch))
+    found = [importlib.util.find_spec(name) for name in ("bughunt", "torch")]
+    roots = dict.fromkeys(str(Path(spec.origin or "").parents[1]) for spec in found if spec)
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": "/nonexistent",
@@ -149,7 +142,7 @@ def scrubbed_environment(device: str) -> dict[str, str]:
 class Process:
     """One worker as the judge holds it: its channel, what it printed, and how it ended."""
 
-    def __init__(self, zygote: Zygote, number: int, limits: Limits) -> None:
+    def __init__(self, zygote: Zygote, number: int, limits: Limits, device: str) -> None:
         self.zygote, self.number, self.limits = zygote, number, limits
         self.folder = Path(tempfile.mkdtemp(dir=zygote.folder))
         self.pid: int | None = None
@@ -162,7 +155,12 @@ class Process:
         status, status_end = os.pipe()
         try:
             zygote.order(
-                {"spawn": number, "limits": asdict(limits), "folder": str(self.folder)},
+                {
+                    "spawn": number,
+                    "limits": asdict(limits),
+                    "folder": str(self.folder),
+                    "device": device,
+                },
                 [theirs.fileno(), output_end, status_end],
             )
         except OSError:  # the zygote is gone: the reader finds both pipes closed and says so
@@ -226,157 +224,3 @@ class Process:
         self.kill()
         self.reader.join(END_SECONDS)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-# --- the zygote's half ------------------------------------------------------------------------------------
-
-
-@dataclass
-class Child:
-    """A worker as the zygote holds it."""
-
-    number: int
-    status: int  # the descriptor of its report
-
-
-class Nursery:
-    """Forks workers on demand, reports their ends, and leaves no descendant of them behind."""
-
-    def __init__(self, control: socket.socket, device: str) -> None:
-        self.control, self.device = control, device
-        self.children: dict[int, Child] = {}  # by pid
-        self.wake, wake_end = os.pipe()
-        os.set_blocking(self.wake, False)
-        os.set_blocking(wake_end, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
-
-    def serve(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.control, selectors.EVENT_READ)
-            selector.register(self.wake, selectors.EVENT_READ)
-            self.control.sendall(b"ready")
-            while True:
-                for key, _ in selector.select():
-                    if key.fd == self.wake:
-                        os.read(self.wake, 4096)
-                        self.reap()
-                        continue
-                    message, descriptors, _, _ = socket.recv_fds(self.control, 1 << 16, 3)
-                    if not message:
-                        return
-                    self.obey(json.loads(message), descriptors)
-
-    def obey(self, order: dict[str, object], descriptors: list[int]) -> None:
-        if "kill" in order:
-            for pid, child in self.children.items():
-                if child.number == order["kill"]:
-                    kill_group(pid)
-            return
-        channel, output, status = descriptors
-        os.set_inheritable(status, False)
-        pid = self.fork(order, channel, output)
-        os.close(channel)
-        os.close(output)
-        if pid is None:
-            os.close(status)
-        else:
-            self.children[pid] = Child(int(str(order["spawn"])), status)
-            report(status, pid=pid)
-
-    def fork(self, order: dict[str, object], channel: int, output: int) -> int | None:
-        try:
-            pid = os.fork()
-        except OSError:  # no room for another process; the judge finds the report closed
-            return None
-        if pid == 0:
-            self.become_worker(order, channel, output)
-        return pid
-
-    def become_worker(self, order: dict[str, object], channel: int, output: int) -> NoReturn:
-        try:
-            from bughunt.judge import worker
-
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self.control.detach()
-            limits = Limits(**order["limits"])  # type: ignore[arg-type]
-            worker.run(channel, output, str(order["folder"]), limits, self.device)
-        finally:  # nothing of this process may go on as a second zygote
-            os._exit(worker.BROKEN)
-
-    def reap(self) -> None:
-        """Report who ended, then end the strays that came to this process when their parent did."""
-        while True:
-            with contextlib.suppress(ChildProcessError):
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-                if pid:
-                    self.bury(pid, os.waitstatus_to_exitcode(status), usage)
-                    continue
-            strays = [pid for pid in own_children() if pid not in self.children]
-            if not strays:
-                return
-            for pid in strays:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.001)
-
-    def bury(self, pid: int, status: int, usage: "os.resource.struct_rusage") -> None:  # type: ignore[name-defined]
-        child = self.children.pop(pid, None)
-        if child is None:
-            return
-        kill_group(pid)
-        cpu_seconds = usage.ru_utime + usage.ru_stime
-        report(
-            child.status, status=status, cpu_seconds=cpu_seconds, peak_bytes=usage.ru_maxrss << 10
-        )
-        os.close(child.status)
-
-
-def report(status: int, **message: float) -> None:
-    with contextlib.suppress(OSError):  # the judge is not interested any more
-        os.write(status, json.dumps(message).encode() + b"\n")
-
-
-def kill_group(pid: int) -> None:
-    """Kill a worker's process group, which outlives the worker while it has members."""
-    for send, target in ((os.killpg, pid), (os.kill, pid)):
-        with contextlib.suppress(OSError):
-            send(target, signal.SIGKILL)
-
-
-def own_children() -> Iterator[int]:
-    with contextlib.suppress(OSError):
-        for task in Path("/proc/self/task").iterdir():
-            yield from map(int, (task / "children").read_text().split())
-
-
-def warm_up() -> None:
-    """Import what programs need. One thread and no backward pass: forking after either can hang."""
-    import numpy  # noqa: F401
-    import torch
-    import torch._dynamo
-    import torch.utils.data
-
-    from bughunt.judge import worker  # noqa: F401
-
-    torch.set_num_threads(1)
-    for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
-        parameter = torch.zeros(2, requires_grad=True)
-        parameter.grad = torch.zeros(2)
-        kind([parameter], lr=0.1).step()
-    gc.collect()
-    gc.freeze()
-
-
-def main() -> None:
-    """Be the zygote until the judge closes the control socket."""
-    control, device = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
-    control.set_inheritable(False)
-    warm_up()
-    adopt_orphans()
-    Nursery(control, device).serve()
-
-
-if __name__ == "__main__":
-    main()

@@ -49,6 +49,10 @@ class Progress:
         return max(found, default=None)
 
     @property
+    def last_attempt(self) -> Event | None:
+        return self.attempts[-1] if self.attempts else None
+
+    @property
     def best_attempt(self) -> Event | None:
         """The attempt with the highest score; of equals the later one."""
         return max(

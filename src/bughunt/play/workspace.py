@@ -5,7 +5,6 @@ hunt/.bughunt/        format, log.jsonl, attempts/<id>/0001/, trash/
 hunt/runs/            TensorBoard
 """
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,8 +64,7 @@ class Workspace:
         found = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
         if found != str(FORMAT):
             raise MachineError(
-                f"{self.root} has workspace format {found or 'unknown'}, "
-                f"this bughunt reads {FORMAT}",
+                f"{self.root} has workspace format {found or 'unknown'}, this bughunt reads {FORMAT}",
                 "use the bughunt that made it, or start afresh with --workspace DIR",
             )
 
@@ -116,7 +114,7 @@ class Workspace:
         for name in files:
             if (folder / name).exists():
                 (trash / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(folder / name, trash / name)
+                (trash / name).write_bytes((folder / name).read_bytes())
         write_tree(folder, files)
         return trash
 
@@ -133,9 +131,7 @@ class Workspace:
         """The files as they were judged in attempt `number`."""
         folder = self.attempt_folder(challenge.id, number)
         if not folder.is_dir():
-            raise UsageError(
-                f"{challenge.id} has no attempt {number}", "bughunt curve lists the attempts"
-            )
+            raise UsageError(f"{challenge.id} has no attempt {number}", "bughunt curve lists the attempts")
         files = {}
         for name in challenge.program():
             with open(folder / name, encoding="utf-8", newline="") as file:
@@ -150,7 +146,7 @@ class Workspace:
             return self.snapshot(challenge, int(to))
         if to not in ("best", "last"):
             raise UsageError(f"no version {to!r}", "original, best, last or a number")
-        attempt = progress.best_attempt if to == "best" else (progress.attempts or [None])[-1]
+        attempt = progress.best_attempt if to == "best" else progress.last_attempt
         if attempt is None:
             raise UsageError(f"{challenge.id} has no attempt yet", "bughunt reset --to original")
         return self.snapshot(challenge, attempt["attempt"])

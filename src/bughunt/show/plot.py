@@ -112,9 +112,7 @@ def sparklines(picture: Picture, columns: int, indent: int = 2) -> str:
 
 
 def numbers(picture: Picture, indent: int = 2) -> str:
-    return "\n".join(
-        f"{' ' * indent}{name:9s} {number(line.final)}" for name, line in _named(picture)
-    )
+    return "\n".join(f"{' ' * indent}{name:9s} {number(line.final)}" for name, line in _named(picture))
 
 
 def legend(picture: Picture) -> str:
@@ -136,7 +134,7 @@ def number(value: float | None) -> str:
         return "inf" if value > 0 else "-inf"
     if value and not 1e-3 <= abs(value) < 1e5:
         return f"{value:.2e}"
-    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.4f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.4f}"
 
 
 def span(values: Sequence[float]) -> str:
@@ -158,7 +156,7 @@ def _fill_band(grid: list[list[str]], picture: Picture, row: Callable[[float], i
 
 
 def _label(row: int, height: int, low: float, high: float, indent: int) -> str:
-    shown = row % 3 == 0 and row < height - 2 or row == height - 1
+    shown = (row % 3 == 0 and row < height - 2) or row == height - 1
     value = number(high - (high - low) * row / (height - 1)) if shown else ""
     return f"{' ' * indent}{value:>{LABEL}s} ┤"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 MAX_WIDTH = 100
-TWINS = str.maketrans("░×●┤└─✓✗·–—…▁▂▃▄▅▆▇█≥≤→“”’", ":xo|+-+-.--~.:-=+*#%><>\"\"'")
+TWINS = str.maketrans("░×●┤└─✓✗·–—…▁▂▃▄▅▆▇█≥≤→“”’", ':xo|+-+-.--~.:-=+*#%><>""\'')
 COLOURS = {"░": "36", "×": "31", "●": "34;1", "✓": "32", "✗": "31;1"}
 _PAINTED = re.compile("|".join(f"{glyph}+" for glyph in COLOURS))
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -39,22 +39,22 @@ def draw(count: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArr
 
 def _ink(strokes: tuple[Stroke, ...], count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     slant = _slant(count, rng)
-    shift = rng.normal(0.0, 0.035, (count, 1, 2))
+    shift = rng.normal(0.0, 0.015, (count, 1, 2))
     nearest = np.full((count, SIDE * SIDE), np.inf)
     for stroke in strokes:
-        corners = np.asarray(stroke) + rng.normal(0.0, 0.03, (count, len(stroke), 2))
+        corners = np.asarray(stroke) + rng.normal(0.0, 0.02, (count, len(stroke), 2))
         corners = 0.5 + (corners - 0.5) @ slant + shift
         nearest = np.minimum(nearest, _distance(corners[:, :-1], corners[:, 1:]))
     width = rng.uniform(0.055, 0.1, (count, 1))
-    ink = 1.0 / (1.0 + np.exp((nearest - width) / 0.025))
+    ink = 1.0 / (1.0 + np.exp((nearest - width) / 0.03))
     return np.round(255.0 * ink).astype(np.uint8).reshape(count, SIDE, SIDE)
 
 
 def _slant(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Matrices [N, 2, 2] that turn, shear and stretch a little."""
-    turn = rng.normal(0.0, 0.1, count)
-    shear = rng.normal(0.0, 0.12, count)
-    stretch = rng.uniform(0.85, 1.05, (2, count))
+    turn = rng.normal(0.0, 0.05, count)
+    shear = rng.normal(0.0, 0.06, count)
+    stretch = rng.uniform(0.9, 1.05, (2, count))
     rows = [
         [stretch[0] * np.cos(turn), np.sin(turn)],
         [shear - np.sin(turn), stretch[1] * np.cos(turn)],

@@ -8,18 +8,18 @@ from bughunt.task import Data, Measurement, Model, Program, Task
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-CLUSTERS, FEATURES = 9, 5
+CLUSTERS, FEATURES = 8, 5
 TRAINED, HELD_OUT = 900, 600
 UNITS = np.array([1.0, 30.0, 0.2, 5.0, 0.01])
 SHARES = 0.75 ** np.arange(CLUSTERS)
-APART = 4.5
+APART = 6.5
 
 
 def _centres(rng: np.random.Generator) -> Array:
     """Normal draws of which no two are closer than `APART`."""
     chosen: list[Array] = []
     while len(chosen) < CLUSTERS:
-        drawn = rng.normal(0.0, 3.0, FEATURES)
+        drawn = rng.normal(0.0, 4.0, FEATURES)
         if all(np.linalg.norm(drawn - other) > APART for other in chosen):
             chosen.append(drawn)
     return np.stack(chosen)
@@ -27,7 +27,7 @@ def _centres(rng: np.random.Generator) -> Array:
 
 def _data(seed: int) -> Data:
     rng = np.random.default_rng(seed)
-    centres, spreads = _centres(rng), np.linspace(1.0, 0.5, CLUSTERS)
+    centres, spreads = _centres(rng), np.linspace(0.7, 0.5, CLUSTERS)
     labels = rng.choice(CLUSTERS, size=TRAINED + HELD_OUT, p=SHARES / SHARES.sum())
     noise = rng.normal(size=(TRAINED + HELD_OUT, FEATURES))
     points = (centres[labels] + spreads[labels, None] * noise) * UNITS + 10 * UNITS
@@ -48,8 +48,7 @@ def adjusted_rand(one: Labels, other: Labels) -> float:
     table = np.zeros((rows.max() + 1, columns.max() + 1))
     np.add.at(table, (rows, columns), 1)
     together, first, second = (
-        float((counts * (counts - 1) / 2).sum())
-        for counts in (table, table.sum(axis=1), table.sum(axis=0))
+        float((counts * (counts - 1) / 2).sum()) for counts in (table, table.sum(axis=1), table.sum(axis=0))
     )
     chance = first * second / (len(one) * (len(one) - 1) / 2)
     best = (first + second) / 2
@@ -74,11 +73,12 @@ TASK = Task(
     curve_name="scatter on held-out points over that of the true groups",
     metric_name="adjusted Rand index",
     metric_higher_is_better=True,
-    band=(0.0, 1.0),
-    steps=20,
+    band=(0.97, 1.0),  # 1.000 on each of seeds 0-9
+    steps=15,
     small={"steps": 6},
-    probes=20,
+    probes=15,
+    floor=0.9,
     rng="numpy",
     exports=("squared_distances", "inertia", "seeding", "lloyd"),
-    cpu_seconds=0.0,
+    cpu_seconds=0.1,
 )

@@ -16,9 +16,9 @@ from numpy import ndarray
 @dataclass(frozen=True, kw_only=True)
 class Config:
     features: int = 5
-    clusters: int = 9
-    restarts: int = 4
-    steps: int = 20
+    clusters: int = 8
+    restarts: int = 12
+    steps: int = 15
 
 
 def build(cfg: Config) -> dict[str, ndarray]:
@@ -74,9 +74,7 @@ def standardise(model: dict[str, ndarray], points: ndarray) -> ndarray:  # [N, D
     return (points - model["mean"]) / model["scale"]
 
 
-def train(
-    model: dict[str, ndarray], data: ndarray, cfg: Config, rng: np.random.Generator
-) -> Iterator[float]:
+def train(model: dict[str, ndarray], data: ndarray, cfg: Config, rng: np.random.Generator) -> Iterator[float]:
     """Make one iteration of every run per item, yielding the inertia of the best."""
     model["mean"][:] = data.mean(axis=0)
     model["scale"][:] = data.std(axis=0)

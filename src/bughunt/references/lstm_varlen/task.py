@@ -1,5 +1,6 @@
 """The judge's side of lstm-varlen: how many brackets are open at the end of a string."""
 
+import torch
 from torch.nn import functional as F
 
 from bughunt.references.data import brackets
@@ -20,7 +21,9 @@ def data(seed: int) -> Data:
 def measure(program: Program, model: Model, held_out: Value) -> Measurement:
     """Held-out cross-entropy and accuracy."""
     tokens, lengths, labels = held_out
-    logits = program.predict(model, (tokens, lengths)).detach().cpu().double()
+    logits = torch.as_tensor(program.predict(model, (tokens, lengths))).cpu().double()
+    if logits.shape != (len(labels), brackets.CLASSES):
+        raise ValueError(f"expected a row of {brackets.CLASSES}, got {tuple(logits.shape)}")
     accuracy = (logits.argmax(dim=1) == labels).double().mean()
     return Measurement(curve=float(F.cross_entropy(logits, labels)), metric=float(accuracy))
 
@@ -36,10 +39,10 @@ TASK = Task(
     curve_name="held-out cross-entropy",
     metric_name="accuracy",
     metric_higher_is_better=True,
-    band=(0.0, 1.0),
-    steps=250,
-    small={"steps": 40, "hidden": 24},
+    band=(0.96, 1.0),  # seeds 0-9: 0.985 to 1.000
+    steps=220,
+    small={"steps": 40, "hidden": 24, "lr": 1e-2},
     probes=20,
     exports=("LSTM",),
-    cpu_seconds=2.5,
+    cpu_seconds=1.7,
 )

@@ -19,13 +19,13 @@ class Config:
     vocab: int = 6
     classes: int = 5
     channels: int = 20
-    hidden: int = 48
+    hidden: int = 40
     dropout: float = 0.1
     forget_bias: float = 1.0
     batch: int = 64
     jitter: float = 4.0
-    steps: int = 250
-    lr: float = 6e-3
+    steps: int = 220
+    lr: float = 5e-3
     max_grad_norm: float = 1.0
 
 

@@ -29,8 +29,8 @@ class Config:
     episodes: int = 24
     limit: int = 200
     hidden: int = 32
-    steps: int = 40
-    lr: float = 1e-2
+    steps: int = 36
+    lr: float = 1.2e-2
     gamma: float = 0.98
     entropy_bonus: float = 0.01
 
@@ -144,9 +144,7 @@ def loss(
     return -gain.sum() / alive.sum()
 
 
-def train(
-    model: nn.Module, data: dict[str, float], cfg: Config, rng: Generator
-) -> Iterator[float]:
+def train(model: nn.Module, data: dict[str, float], cfg: Config, rng: Generator) -> Iterator[float]:
     """Play a round of episodes and make one update per item, yielding the update's loss."""
     device = next(model.parameters()).device
     optim = torch.optim.Adam(model.parameters(), lr=cfg.lr)
@@ -155,9 +153,7 @@ def train(
         played = rollout(model, data["spread"] * (2 * start - 1), cfg.limit)
         gains = returns(played.rewards, played.alive, cfg.gamma)
         merits = advantages(gains, played.alive)
-        value = loss(
-            model, played.observations, played.actions, merits, played.alive, cfg.entropy_bonus
-        )
+        value = loss(model, played.observations, played.actions, merits, played.alive, cfg.entropy_bonus)
         optim.zero_grad()
         value.backward()
         optim.step()

@@ -7,6 +7,8 @@ cross-entropy is then free of sampling noise, and no honest model gets below the
 
 import math
 
+import torch
+
 from bughunt.references.data import grammar
 from bughunt.task import Data, Measurement, Model, Program, Task, Value
 
@@ -28,7 +30,9 @@ def measure(program: Program, model: Model, held_out: Value) -> Measurement:
     """The cross-entropy with the source in nats a token, and its exponential, the perplexity."""
     total = 0.0
     for prefix, truth in held_out:
-        answer = program.predict(model, prefix).detach().cpu().double()
+        answer = torch.as_tensor(program.predict(model, prefix)).cpu().double()
+        if answer.shape != truth.shape:
+            raise ValueError(f"expected {tuple(truth.shape)}, got {tuple(answer.shape)}")
         surprise = -answer.masked_fill(truth == 0, 0.0)
         total += float((truth * surprise).sum(dim=1).mean())
     nats = total / len(held_out)
@@ -46,7 +50,7 @@ TASK = Task(
     curve_name="held-out loss (nats per token)",
     metric_name="perplexity",
     metric_higher_is_better=False,
-    band=(1.0, 9.0),
+    band=(1.93, 2.25),  # seeds 0-9: 2.091 to 2.143; the source's own is 1.936
     steps=250,
     small={"steps": 40, "batch": 16},
     probes=20,

@@ -20,14 +20,14 @@ class Config:
     vocab: int = 21
     context: int = 13
     layers: int = 2
-    heads: int = 3
+    heads: int = 4
     channels: int = 48
-    dropout: float = 0.05
-    init_std: float = 0.1
+    dropout: float = 0.02
+    init_std: float = 0.12
     batch: int = 32
     steps: int = 250
-    warmup: int = 20
-    peak_lr: float = 6e-3
+    warmup: int = 15
+    peak_lr: float = 4e-3
     weight_decay: float = 0.1
     max_grad_norm: float = 1.0
 
@@ -84,8 +84,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # [B, T, C] -> [B, T, C]
         x = x + self.attention(self.attention_norm(x))
-        x = x + self.mlp(self.mlp_norm(x))
-        return x
+        return x + self.mlp(self.mlp_norm(x))
 
 
 class GPT(nn.Module):

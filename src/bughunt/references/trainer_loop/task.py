@@ -1,4 +1,4 @@
-"""The judge's side of `trainer-loop`: glyphs sorted by class, and log-probabilities scored on unseen ones."""
+"""The judge's side of `trainer-loop`: glyphs sorted by class, log-probabilities scored on others."""
 
 import torch
 from torch.nn import functional as F
@@ -36,9 +36,9 @@ TASK = Task(
     curve_name="held-out loss (nats)",
     metric_name="held-out accuracy",
     metric_higher_is_better=True,
-    band=(0.7, 0.9),
+    band=(0.78, 0.88),  # seeds 0-9: 0.808 to 0.850, standard deviation 0.014
     steps=400,
     small={"steps": 8, "batch": 16, "features": 24},
     exports=("split", "batches", "evaluate", "update_average", "EarlyStopping"),
-    cpu_seconds=0.6,
+    cpu_seconds=0.5,
 )

@@ -166,6 +166,26 @@ def test_every_pass_has_its_own_order(program: Program, seed: int) -> None:
     assert any(set(y.tolist()) not in together for y in second)
 
 
+def test_a_pass_shows_every_training_row_once(program: Program, seed: int) -> None:
+    rows = 30
+    images = torch.zeros(rows, 144)
+    images[torch.arange(rows), torch.arange(rows)] = 255.0  # row r lights pixel r, none lights the last
+    data = {"images": images.reshape(rows, 12, 12), "labels": torch.arange(rows) % 10}
+    cfg = {**SMALL, "batch": 5, "dropout": 0.0, "lr": 0.0, "steps": 10}
+    model = program.build(seed=seed, **cfg)
+    program.watch_gradients(model, True)
+    run = program.train(model, data, seed, **cfg)
+    seen = torch.zeros(2, rows)
+    for step in range(10):
+        run.next()
+        (first,) = [g for g in program.gradients(model).values() if g.dim() == 2 and g.size(1) == 144]
+        apart = (first - first[:, -1:]).abs().sum(dim=0)[:rows]
+        seen[step // 5] += (apart > 1e-3 * apart.max()).float()
+    assert torch.equal(seen[0], seen[1])
+    assert seen[0].max() == 1
+    assert seen[0].sum() == 24
+
+
 def test_training_and_validation_rows_never_overlap(program: Program, seed: int) -> None:
     labels = torch.arange(50)
     images = labels.float().reshape(-1, 1, 1).expand(-1, 12, 12).clone()
@@ -222,6 +242,7 @@ def test_the_network_is_not_linear(program: Program, seed: int) -> None:
 
 def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:
     model = program.build(seed=seed, **WHOLE)
+    program.watch_gradients(model, True)
     run = program.train(model, glyphs(ROWS, seed), seed, **WHOLE, lr=0.0, max_norm=1e9)
     run.next()
     first = program.gradients(model)
@@ -236,6 +257,7 @@ def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:
 def test_updates_follow_the_gradients(program: Program, seed: int, max_norm: float) -> None:
     cfg = {**SMALL, "lr": 0.05, "momentum": 0.8, "weight_decay": 0.01, "max_norm": max_norm}
     model = program.build(seed=seed, **cfg)
+    program.watch_gradients(model, True)
     run = program.train(model, glyphs(ROWS, seed), seed, **cfg)
     names = program.parameters(model)
     before = program.state(model)

@@ -24,7 +24,7 @@ class Config:
     batch: int = 64
     steps: int = 600
     warmup: int = 100
-    peak_lr: float = 5e-3
+    peak_lr: float = 1e-2
 
 
 class VAE(nn.Module):

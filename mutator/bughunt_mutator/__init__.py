@@ -1,0 +1,29 @@
+"""The mutator: realistic mistakes written into correct programs, text in and text out."""
+
+from bughunt_mutator.disguise import Disguise, DisguiseError, disguise
+from bughunt_mutator.edit import Edit, EditError, apply, reverse, revert
+from bughunt_mutator.engine import Mutant, choose, enumerate_mutants
+from bughunt_mutator.operator import Example, Operator, OperatorError, Proposal
+from bughunt_mutator.registry import load_operators
+from bughunt_mutator.source import SourceError, SourceFile
+
+__all__ = [
+    "Disguise",
+    "DisguiseError",
+    "Edit",
+    "EditError",
+    "Example",
+    "Mutant",
+    "Operator",
+    "OperatorError",
+    "Proposal",
+    "SourceError",
+    "SourceFile",
+    "apply",
+    "choose",
+    "disguise",
+    "enumerate_mutants",
+    "load_operators",
+    "reverse",
+    "revert",
+]

@@ -1,0 +1,361 @@
+"""Mistakes in how data are split, ordered, scaled and paired."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import libcst as cst
+
+from bughunt_mutator.operator import Example, Proposal, operator
+from bughunt_mutator.operators._look import (
+    assigned,
+    binary,
+    definitions,
+    inside,
+    last_name,
+    loop_of,
+    mentions,
+    moved_before,
+    operation,
+    orphans,
+)
+from bughunt_mutator.operators._sources import DEEP_CHECKER, REASONS, TAXONOMY
+from bughunt_mutator.source import SourceFile
+
+
+def random_order(f: SourceFile, node: cst.CSTNode) -> cst.Call | None:
+    """The call of `torch.randperm` or `rng.permutation`, if a node is one."""
+    if isinstance(node, cst.Call):
+        permutation = last_name(node.func) == "permutation" and len(node.args) == 1
+        if f.qname(node.func) == "torch.randperm" or permutation:
+            return node
+    return None
+
+
+@operator(
+    "labels-permuted-separately",
+    cst.Tuple,
+    category="data",
+    difficulty=2,
+    symptom="The loss stays near that of guessing, and held-out answers are at chance.",
+    hints=(
+        "LOOK: take one batch and check by eye that answers belong to their inputs.",
+        "WHERE: how inputs and answers are picked in `{function}`.",
+        "WHAT: do both come from the same rows, in the same order?",
+    ),
+    repair="Pick inputs and answers with the same row numbers.",
+    mechanism=(
+        "Inputs in one order and answers in another are pairs at random. There is nothing to learn"
+        " in them except the share of each answer."
+    ),
+    evidence=("https://stackoverflow.com/questions/40467990", REASONS, DEEP_CHECKER),
+    examples=(
+        Example(
+            row="labels-permuted-separately",
+            before="def f(x, y, rows):\n    return x[rows], y[rows]\n",
+            after=("def f(x, y, rows):\n    return x[rows], y[rows.sort().values]\n",),
+        ),
+        Example(
+            before="import torch\no = torch.randperm(5)\nx, y = x[o], y[o]\n",
+            after=("import torch\no = torch.randperm(5)\nx, y = x[o], y\n",),
+        ),
+    ),
+    counterexamples=("a = x[i], y[j]\n", "a = x[0], y[0]\n"),
+)
+def labels_permuted(f: SourceFile, node: cst.Tuple) -> Iterator[Proposal]:
+    parts = [element.value for element in node.elements]
+    if len(parts) < 2 or not all(isinstance(part, cst.Subscript) for part in parts[-2:]):
+        return
+    rows = picked_by(f, parts[-1])
+    if rows is None or len(parts[-1].slice) != 1:
+        return
+    if rows.value not in {name.value for name in inside(parts[0], cst.Name)}:
+        return
+    if isinstance(f.parent.get(node), cst.Return) and not is_rows(rows.value):
+        return
+    whole = any(
+        random_order(f, line.body[0].value) is not None
+        for line in definitions(f, node, rows.value)
+        if isinstance(line.body[0], cst.Assign)
+    )
+    label = f.text(parts[-1].value)
+    new = label if whole else f"{label}[{rows.value}.sort().values]"
+    yield Proposal(edits=(f.replace(parts[-1], new),))
+
+
+def is_rows(name: str) -> bool:
+    """Whether a name speaks of row numbers."""
+    return any(word in name for word in ("row", "idx", "index", "pick", "perm", "order", "batch"))
+
+
+def picked_by(f: SourceFile, node: cst.BaseExpression) -> cst.Name | None:
+    """The name that an array is indexed with."""
+    if isinstance(node, cst.Subscript) and len(node.slice) == 1:
+        part = node.slice[0].slice
+        if isinstance(part, cst.Index) and isinstance(part.value, cst.Name):
+            return part.value
+    return None
+
+
+@operator(
+    "no-shuffle-sorted",
+    cst.Call,
+    category="data",
+    difficulty=2,
+    symptom="The loss has a pattern that repeats with every pass over the data.",
+    hints=(
+        "LOOK: print which rows, and which answers, the first batches hold.",
+        "WHERE: the order of the rows in `{function}`.",
+        "WHAT: is a batch a fair sample of the whole?",
+    ),
+    repair="Draw a new random order for each pass.",
+    mechanism=(
+        "Rows in file order make batches that are alike within and differ from each other. The"
+        " model chases each batch and forgets the one before."
+    ),
+    evidence=(REASONS, TAXONOMY),
+    examples=(
+        Example(
+            row="no-shuffle-sorted",
+            before="import torch\no = torch.randperm(len(x), generator=g)\n",
+            after=("import torch\no = torch.arange(len(x))\n",),
+        ),
+    ),
+    counterexamples=("o = randperm(len(x))\n",),
+)
+def no_shuffle(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+    if f.qname(node.func) == "torch.randperm":
+        count = f.text(node.args[0].value)
+        yield Proposal(edits=(f.replace(node, f"{f.text(node.func)[:-8]}arange({count})"),))
+
+
+@operator(
+    "sampler-with-replacement",
+    cst.Call,
+    category="data",
+    difficulty=5,
+    symptom="The curve is slightly worse; nothing else shows.",
+    hints=(
+        "LOOK: count how often each row is seen during one pass.",
+        "WHERE: how `{function}` chooses rows.",
+        "WHAT: is every row seen once in each pass?",
+    ),
+    repair="Use a permutation of the rows.",
+    mechanism=(
+        "Independent draws see a third of the rows not at all in one pass, and others several"
+        " times. The gradient is still unbiased, but noisier."
+    ),
+    evidence=("https://arxiv.org/abs/1202.4184",),
+    examples=(
+        Example(
+            row="sampler-with-replacement",
+            before="import torch\no = torch.randperm(n, generator=g)\n",
+            after=("import torch\no = torch.randint(n, (n,), generator=g)\n",),
+        ),
+    ),
+    counterexamples=("import torch\no = torch.randint(n, (n,))\n",),
+)
+def with_replacement(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+    if f.qname(node.func) == "torch.randperm":
+        first, *others = (f.text(each) for each in node.args)
+        given = ", ".join([first, f"({first},)", *others])
+        yield Proposal(edits=(f.replace(node, f"{f.text(node.func)[:-8]}randint({given})"),))
+
+
+SCALES = ("mean", "mu", "std", "sd", "sigma", "scale", "shift", "center", "centre")
+
+
+def standardised(
+    f: SourceFile, node: cst.CSTNode
+) -> tuple[cst.BaseExpression, cst.BaseExpression, cst.BaseExpression] | None:
+    """`x`, `m` and `s` of `(x - m) / s`, where m and s are named as statistics."""
+    quotient = binary(node, cst.Divide)
+    difference = binary(quotient[0], cst.Subtract) if quotient else None
+    if quotient is None or difference is None:
+        return None
+    if mentions(difference[1], *SCALES) and mentions(quotient[1], *SCALES):
+        return difference[0], difference[1], quotient[1]
+    return None
+
+
+@operator(
+    "normalise-missing",
+    cst.BinaryOperation,
+    category="data",
+    difficulty=1,
+    symptom="The first losses are huge or learning is slow, for no reason in the model.",
+    hints=(
+        "LOOK: print mean and spread of what the first layer receives.",
+        "WHERE: what `{function}` makes of the raw values.",
+        "WHAT: on which scale does the model expect its input?",
+    ),
+    repair="Bring the features to zero mean and unit spread.",
+    mechanism=(
+        "Weights are drawn for inputs of unit scale. Raw values saturate or swamp the first layer,"
+        " and features with large numbers dominate all others."
+    ),
+    evidence=(TAXONOMY, DEEP_CHECKER),
+    examples=(
+        Example(
+            row="normalise-missing",
+            before="def f(x, mean, std):\n    return (x - mean) / std\n",
+            after=("def f(x, mean, std):\n    return x\n",),
+        ),
+    ),
+    counterexamples=("y = (x - a) / b\n", "def f(x):\n    std = x.std()\n    return x / std\n"),
+)
+def normalise_missing(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
+    found = standardised(f, node)
+    if found is not None and not orphans(f, found[1], found[2]):
+        yield Proposal(edits=(f.replace(node, f.text(found[0])),))
+
+
+@operator(
+    "mean-std-swapped",
+    cst.BinaryOperation,
+    category="data",
+    difficulty=3,
+    symptom="Learning is a little slower than it should be.",
+    hints=(
+        "LOOK: print mean and spread of what the first layer receives.",
+        "WHERE: the arithmetic on raw values in `{function}`.",
+        "WHAT: what should mean and spread be afterwards?",
+    ),
+    repair="Subtract the mean and divide by the spread.",
+    mechanism=(
+        "With both numbers exchanged the result is neither centred nor of unit scale; where the"
+        " two are similar, it is only a little off."
+    ),
+    evidence=(REASONS, TAXONOMY),
+    examples=(
+        Example(
+            row="mean-std-swapped",
+            before="y = (x - mean) / std\n",
+            after=("y = (x - std) / mean\n",),
+        ),
+    ),
+    counterexamples=("y = (x - a) / b\n",),
+)
+def mean_std_swapped(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
+    found = standardised(f, node)
+    if found is not None:
+        yield Proposal(edits=f.swap(found[1], found[2]))
+
+
+@operator(
+    "train-test-preproc-mismatch",
+    cst.Call,
+    category="data",
+    difficulty=2,
+    symptom="Training goes well, and predictions are bad even on the training rows.",
+    hints=(
+        "LOOK: print mean and spread of the model's input in training and in use.",
+        "WHERE: the way from raw input to answer in `{function}`.",
+        "WHAT: does the model see in use what it has seen in training?",
+    ),
+    repair="Prepare inputs in use exactly as in training.",
+    mechanism=(
+        "The model has learned on prepared values and is asked about raw ones, which lie far"
+        " outside of all that it knows."
+    ),
+    evidence=(REASONS, DEEP_CHECKER),
+    examples=(
+        Example(
+            row="train-test-preproc-mismatch",
+            before=(
+                "def scaled(x):\n    return x / 255\n\ndef predict(net, x):\n    return net(scaled(x))\n"
+            ),
+            after=("def scaled(x):\n    return x / 255\n\ndef predict(net, x):\n    return net(x)\n",),
+        ),
+        Example(
+            before=(
+                "def standardise(net, x):\n    return x - net.m\n\n"
+                "def predict(net, x):\n    return nearest(standardise(net, x))\n"
+            ),
+            after=(
+                "def standardise(net, x):\n    return x - net.m\n\n"
+                "def predict(net, x):\n    return nearest(x)\n",
+            ),
+        ),
+    ),
+    counterexamples=("def train(net, x):\n    return net(scaled(x))\n",),
+)
+def preproc_mismatch(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+    home = f.function(node)
+    words = ("scale", "normal", "standard", "prepare", "preprocess", "whiten")
+    if home is None or home.name.value not in ("predict", "encode", "evaluate"):
+        return
+    if isinstance(node.func, cst.Name) and any(word in node.func.value for word in words):
+        raw = node.args[-1].value
+        given = {param.name.value for param in home.params.params}
+        if isinstance(raw, cst.Name) and raw.value in given:
+            yield Proposal(edits=(f.replace(node, raw.value),))
+
+
+@operator(
+    "same-batch-reused",
+    cst.SimpleStatementLine,
+    category="data",
+    difficulty=2,
+    symptom="The training loss falls to nothing in no time; held-out data see none of it.",
+    hints=(
+        "LOOK: print the first few values of each batch.",
+        "WHERE: where `{function}` gets its batches from.",
+        "WHAT: how many different rows has the model seen by now?",
+    ),
+    repair="Take a new batch for each update.",
+    mechanism=(
+        "One batch is drawn and then used for every update. The model learns it by heart, which"
+        " looks like perfect training, and knows nothing else."
+    ),
+    evidence=(REASONS,),
+    examples=(
+        Example(
+            row="same-batch-reused",
+            before="for step in range(9):\n    x, y = next(stream)\n    fit(x, y)\n",
+            after=("x, y = next(stream)\nfor step in range(9):\n    fit(x, y)\n",),
+        ),
+    ),
+    counterexamples=("x, y = next(stream)\n", "for i in z:\n    x = f(i)\n"),
+)
+def same_batch(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Proposal]:
+    pair, loop = assigned(node), loop_of(f, node)
+    if pair is None or loop is None or f.parent[f.parent[node]] is not loop:
+        return
+    draws = [call for call in inside(pair[1], cst.Call) if last_name(call.func) == "next"]
+    if draws:
+        yield Proposal(edits=moved_before(f, node, loop))
+
+
+@operator(
+    "uint8-wrap",
+    cst.Call,
+    category="data",
+    difficulty=3,
+    symptom="Inputs look plausible, but dark and bright places are mixed up.",
+    hints=(
+        "LOOK: print smallest and largest value after each step of the preparation.",
+        "WHERE: the types of the values in `{function}`.",
+        "WHAT: what is 3 - 5 in this type?",
+    ),
+    repair="Convert to floating point before any arithmetic.",
+    mechanism=(
+        "Bytes wrap around below 0 and above 255. A difference that should be negative comes out"
+        " large, so values on both sides of the mean change places."
+    ),
+    evidence=(TAXONOMY,),
+    examples=(
+        Example(
+            row="uint8-wrap",
+            before="y = x.float() - x.mean_value\n",
+            after=("y = x - x.mean_value\n",),
+        ),
+    ),
+    counterexamples=("y = x.float() / 255\n", "y = x - 3\n"),
+)
+def uint8_wrap(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+    op = operation(f, node, "float")
+    if op is not None and not op.shift and binary(f.parent.get(node), cst.Subtract):
+        yield Proposal(edits=(f.replace(node, f.text(op.subject)),))
+
+

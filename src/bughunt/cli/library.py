@@ -1,0 +1,188 @@
+"""What bug sets are made from: operators, reference programs, and mutation of any file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bughunt.cli.output import emit, write
+from bughunt.cli.session import Session, json_option
+from bughunt.errors import BughuntError, UsageError
+
+if TYPE_CHECKING:
+    from bughunt_mutator import Mutant
+    from bughunt_mutator.operator import Operator
+
+
+@click.group("operators", invoke_without_command=True)
+@json_option
+@click.pass_context
+def operators_command(context: click.Context) -> None:
+    """The kinds of mistake that bughunt can make."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_operators)
+
+
+@operators_command.command("list")
+@json_option
+@click.pass_obj
+def list_operators(session: Session) -> None:
+    """All operators: category, difficulty, the rows of the catalogue they write."""
+    from bughunt.show.screens import table
+
+    operators = _operators()
+    if session.json:
+        emit("operators", operators=[_operator(o) for o in operators.values()])
+        return
+    head = ("operator", "category", "difficulty", "rows")
+    rows = [(o.id, o.category, str(o.difficulty), str(len(o.rows))) for o in operators.values()]
+    session.say(table([head, *rows]))
+
+
+@operators_command.command("show")
+@click.argument("id_", metavar="ID")
+@json_option
+@click.pass_obj
+def show_operator(session: Session, id_: str) -> None:
+    """One operator: how it shows, why, an example, where it happened. A spoiler."""
+    operators = _operators()
+    if id_ not in operators:
+        raise UsageError(f"no operator '{id_}'", _near(id_, list(operators)))
+    found = operators[id_]
+    if session.json:
+        more = {"symptom": found.symptom, "mechanism": found.mechanism, "repair": found.repair}
+        emit("operator", **_operator(found), **more)
+        return
+    lines = [f"{found.id}  {found.category} · difficulty {found.difficulty}", ""]
+    lines += [f"Symptom    {found.symptom}", f"Mechanism  {found.mechanism}"]
+    lines += [f"Repair     {found.repair}", f"Rows       {', '.join(found.rows)}"]
+    for example in found.examples[:1]:
+        lines += ["", "Before", *_indented(example.before), "After", *_indented(example.after[0])]
+    session.say("\n".join([*lines, "", *found.evidence]).rstrip())
+
+
+def _operators() -> "dict[str, Operator]":
+    from bughunt_mutator.registry import load_operators
+
+    found = load_operators()
+    return {id_: found[id_] for id_ in sorted(found)}
+
+
+def _operator(found: "Operator") -> dict[str, object]:
+    return {
+        "id": found.id,
+        "category": found.category,
+        "difficulty": found.difficulty,
+        "evidence": list(found.evidence),
+        "rows": list(found.rows),
+    }
+
+
+def _indented(text: str) -> list[str]:
+    return [f"    {line}" for line in text.strip("\n").splitlines()]
+
+
+def _near(word: str, known: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, known, n=2)
+    return f"Did you mean {' or '.join(near)}?" if near else "bughunt operators lists them"
+
+
+@click.group("references", invoke_without_command=True)
+@json_option
+@click.pass_context
+def references_command(context: click.Context) -> None:
+    """The correct programs that bugs are put into."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_references)
+
+
+@references_command.command("list")
+@json_option
+@click.pass_obj
+def list_references(session: Session) -> None:
+    """All reference programs: kind, topics, CPU seconds."""
+    from bughunt import references
+    from bughunt.show.screens import table
+
+    listing = references.listing()
+    if session.json:
+        emit("references", references=listing)
+        return
+    head = ("program", "kind", "cpu s", "title")
+    rows = [(r["slug"], r["kind"], f"{r['cpu_seconds']:g}", r["title"]) for r in listing]
+    session.say(table([head, *rows]))
+
+
+@references_command.command("check")
+@click.argument("slug", required=False)
+@json_option
+@click.pass_obj
+def check_references(session: Session, slug: str | None) -> int:
+    """Measure programs anew: CPU seconds, metric against band, behaviour tests."""
+    from bughunt import references
+    from bughunt.bugsets.measure import measure
+    from bughunt.judge.judge import Judge
+
+    wanted = [references.load(slug).slug] if slug else references.slugs()
+    measured = []
+    with Judge() as judge:
+        for name in wanted:
+            session.remark(f"measuring {name}")
+            measured.append(measure(judge, name))
+    if session.json:
+        emit("references-check", references=measured)
+    else:
+        for row in measured:
+            session.say("   ".join(f"{key} {value}" for key, value in row.items()))
+    return 0 if all(row.get("ok", True) for row in measured) else 1
+
+
+@click.command("mutate")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--operator", "operators", multiple=True, help="Only this operator; repeatable.")
+@click.option("--key", help="Print the file with this mutant's change made.")
+@json_option
+@click.pass_obj
+def mutate_command(session: Session, file: Path, operators: tuple[str, ...], key: str | None) -> None:
+    """List every bug that the operators could write into a Python file."""
+    from bughunt_mutator import enumerate_mutants
+
+    from bughunt.show.screens import table
+
+    text = _source(file)
+    unknown = sorted(set(operators) - set(_operators()))
+    if unknown:
+        raise UsageError(f"no operator '{unknown[0]}'", _near(unknown[0], list(_operators())))
+    mutants = enumerate_mutants(text, only=frozenset(operators) or None)
+    if key:
+        found = next((m for m in mutants if m.key == key), None)
+        if found is None:
+            raise UsageError(f"no mutant '{key}' in {file}", f"bughunt mutate {file}")
+        write(found.apply(text).removesuffix("\n"))
+    elif session.json:
+        emit("mutate", file=str(file), mutants=[_mutant(m) for m in mutants])
+    else:
+        rows = [(str(m.line), m.operator, m.key) for m in mutants]
+        session.say(table([("line", "operator", "key"), *rows]) if rows else "Nothing to mutate.")
+
+
+def _mutant(mutant: "Mutant") -> dict[str, object]:
+    return {
+        "key": mutant.key,
+        "operator": mutant.operator,
+        "row": mutant.row,
+        "line": mutant.line,
+        "edits": [edit.shown() for edit in mutant.edits],
+    }
+
+
+def _source(file: Path) -> str:
+    from bughunt.play.syntax import first_fault
+
+    text = file.read_bytes().decode("utf-8", errors="surrogateescape")
+    fault = first_fault({str(file): text})
+    if fault:
+        raise BughuntError(fault, "mutate reads files that Python can parse")
+    return text

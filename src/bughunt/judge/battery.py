@@ -1,0 +1,157 @@
+"""The behaviour tests: pytest in this process, the program in another."""
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from bughunt.judge.program import ProgramError
+from bughunt.judge.verdict import TestResult
+from bughunt.task import Program, Task
+
+OpenProgram = Callable[[], AbstractContextManager[Program]]
+OnTest = Callable[[TestResult], None]
+DETAIL = 200  # characters kept of a message
+UNWANTED = ("cacheprovider", "terminal", "faulthandler", "unraisableexception", "threadexception")
+ENVIRONMENT = re.compile(r"PYTEST_(ADDOPTS|PLUGINS|XDIST.*|THEME.*)")
+
+
+def run_battery(
+    open_program: OpenProgram,
+    task: Task,
+    path_of_test_behaviour: Path,
+    seed: int,
+    *,
+    only: Sequence[str] | None = None,
+    on_test: OnTest | None = None,
+) -> list[TestResult]:
+    """Run the tests of one file, each on a fresh program; a test that does not run has not passed."""
+    battery = _Battery(open_program, task, seed, only, on_test)
+    path = Path(path_of_test_behaviour).resolve()
+    switches = [word for plugin in UNWANTED for word in ("-p", f"no:{plugin}")]
+    # The root of the file system: modules of equal names in two folders stay two modules.
+    place = ["-c", os.devnull, "--rootdir", path.anchor, "--noconftest", "--import-mode=importlib"]
+    with _own_environment(path):
+        pytest.main([str(path), *place, *switches, "--capture=sys"], plugins=[battery])
+    if battery.infrastructure:
+        raise battery.infrastructure
+    if not battery.collected:
+        raise ProgramError("infra", f"no behaviour test was collected from {path.name}")
+    return battery.results()
+
+
+class _Battery:
+    """A pytest plugin: the fixtures, the choice of tests, and what came of each."""
+
+    def __init__(
+        self,
+        open_program: OpenProgram,
+        task: Task,
+        seed: int,
+        only: Sequence[str] | None,
+        on_test: OnTest | None,
+    ) -> None:
+        self._open, self._task, self._seed = open_program, task, seed
+        self._only, self._on_test = only, on_test
+        self._results: dict[str, TestResult] = {}
+        self._out_of_time = False
+        self.collected: list[str] = []
+        self.infrastructure: ProgramError | None = None
+
+    @pytest.fixture(name="program")
+    def program(self) -> Iterator[Program]:
+        with self._open() as program:
+            yield program
+
+    @pytest.fixture(name="task")
+    def task(self) -> Task:
+        return self._task
+
+    @pytest.fixture(name="seed")
+    def seed(self) -> int:
+        return self._seed
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        if self._only is not None:
+            items[:] = [item for item in items if item.name in self._only]
+        self.collected = [item.name for item in items]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        self._note(item, call, report)
+        return report
+
+    def _note(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+        error = call.excinfo.value if call.excinfo else None
+        if isinstance(error, ProgramError):
+            self._note_failure_of_the_program(item, error)
+        if report.when == "setup" and report.passed:
+            return
+        if report.when == "teardown" and (report.passed or item.name in self._results):
+            return
+        if item.name not in self._results:
+            passed = report.when == "call" and report.passed and not hasattr(report, "wasxfail")
+            self._keep(TestResult(item.name, passed, "" if passed else explain(error)))
+
+    def _note_failure_of_the_program(self, item: pytest.Item, error: ProgramError) -> None:
+        if error.kind == "infra":
+            self.infrastructure = error
+            item.session.shouldstop = "the judge failed"
+        if error.kind == "timeout":
+            self._out_of_time = True
+            item.session.shouldstop = "out of time"
+
+    def _keep(self, result: TestResult) -> None:
+        self._results[result.name] = result
+        if self._on_test:
+            self._on_test(result)
+
+    def results(self) -> list[TestResult]:
+        """One result for each test asked for, in the order asked for or of the file."""
+        names = self.collected if self._only is None else self._only
+        why = "not run: an earlier test ran out of time" if self._out_of_time else "not run"
+        return [self._results.get(name, TestResult(name, False, why)) for name in names]
+
+
+def explain(error: BaseException | None) -> str:
+    """What a test says of its failure, in one line."""
+    if error is None:
+        return "skipped"
+    if isinstance(error, ProgramError):
+        text = f"{error.place}: {error.message}" if error.place else error.message
+    elif isinstance(error, AssertionError):
+        text = str(error) or "the assertion does not hold"
+    elif isinstance(error, pytest.skip.Exception):
+        text = f"skipped: {error.msg}"
+    else:
+        text = f"{type(error).__name__}: {error}"
+    line = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    return line if len(line) <= DETAIL else line[: DETAIL - 1] + "…"
+
+
+@contextlib.contextmanager
+def _own_environment(path: Path) -> Iterator[None]:
+    """Neither the user's pytest settings nor an outer pytest run reach the tests, nor the other way."""
+    before, modules, bytecode = dict(os.environ), set(sys.modules), sys.dont_write_bytecode
+    for name in list(os.environ):
+        if ENVIRONMENT.fullmatch(name):
+            del os.environ[name]
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = bytecode
+        os.environ.clear()
+        os.environ.update(before)
+        for name in set(sys.modules) - modules:
+            if getattr(sys.modules[name], "__file__", None) == str(path):
+                del sys.modules[name]

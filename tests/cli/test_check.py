@@ -1,0 +1,120 @@
+"""Check and submit through the real judge, on one reference program with one line deleted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bughunt import references
+
+ID = "bh-bbbbb1"
+PASSES = ["test_predictions_are_log_probabilities", "test_the_network_is_not_linear"]
+FAILS = ["test_gradients_belong_to_one_batch"]
+LINE = "        optimizer.zero_grad()\n"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def judged(shell, make_challenge, make_sealed):
+    """A challenge whose program keeps the gradients of earlier batches; curves are rough."""
+    text = references.load("trainer-loop").files["train.py"]
+    assert text.count(LINE) == 1
+    curves = {
+        "steps": [0, 200, 400],
+        "reference": [[2.3, 0.9, 0.6], [2.3, 0.91, 0.61], [2.3, 0.89, 0.59]],
+        "broken": [[2.3, 2.2, 2.1]],
+        "reference_metric": [0.82, 0.83, 0.81],
+        "broken_metric": [0.3],
+        "seeds": [1, 2, 3],
+    }
+    secret = make_sealed(repaired={"train.py": text}, fail_to_pass=FAILS, pass_to_pass=PASSES, label="silent")
+    folder = shell.sets / "judged" / ID
+    make_challenge(folder, program=text.replace(LINE, ""), secret=secret, curves=curves)
+    (folder.parent / "set.toml").write_text(f'title = "Judged"\nchallenges = ["{ID}"]\n')
+    assert shell("goto", ID).code == 0
+    return shell.here / "hunt" / ID / "train.py"
+
+
+def test_the_broken_program_is_not_solved_and_the_repaired_one_is(shell, judged):
+    done = shell("check", "--tests", "--json")
+    assert (done.code, done.json["passed"]) == (1, False), done.out + done.err
+    assert done.json["tests"]["passed"] == 2
+    told = {test["name"].rsplit("::", 1)[-1]: test for test in done.json["tests"]["results"]}
+    assert not told[FAILS[0]]["passed"]
+
+    judged.write_text(references.load("trainer-loop").files["train.py"])
+    done = shell("submit", "--json")
+    assert done.json["verdict"] == "SOLVED", done.out
+    assert (done.code, done.json["attempt"], done.json["score"]) == (0, 2, 100.0)
+    assert done.json["points"] == 200
+    assert shell("explain", "--json").json["state"] == "solved"
+    runs = shell.here / "hunt" / "runs" / ID
+    assert {"reference-0", "broken-0", "attempt-002-1"} <= {path.name for path in runs.iterdir()}
+    assert "yours" in shell("curve").out
+
+
+def test_the_players_exception_is_shown_with_its_place(shell, judged):
+    judged.write_text(judged.read_text() + "\nraise RuntimeError('mine')\n")
+    done = shell("check")
+    assert done.code == 1
+    assert "mine" in done.out
+    assert "train.py" in done.out
+    assert "Traceback" not in done.err
+
+
+def test_ctrl_c_stops_the_check_counts_nothing_and_leaves_no_process(shell, judged):
+    text = judged.read_text()
+    judged.write_text(
+        text.replace("def build(", "import time\n\n\ndef build(", 1).replace(
+            "    model = Reader(cfg)\n", "    time.sleep(600)\n    model = Reader(cfg)\n", 1
+        )
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-m", "bughunt", "check"],
+        cwd=shell.here,
+        env=shell.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(12)
+    assert running.poll() is None
+    children = descendants(running.pid)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "not counted" in said
+    assert "Traceback" not in said
+    assert not [pid for pid in children if alive(pid)]
+    assert shell("status", "--json").json["state"] == "started"
+    log = (shell.here / "hunt" / ".bughunt" / "log.jsonl").read_text()
+    assert "check" not in [json.loads(line)["event"] for line in log.splitlines()]
+
+
+def descendants(pid: int) -> list[int]:
+    found, at = [], [pid]
+    while at:
+        parent = at.pop()
+        try:
+            with open(f"/proc/{parent}/task/{parent}/children") as file:
+                children = [int(word) for word in file.read().split()]
+        except FileNotFoundError:
+            children = []
+        found += children
+        at += children
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False

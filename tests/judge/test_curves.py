@@ -1,0 +1,143 @@
+"""Curves: measured on a real program, compared on made-up ones whose answer is known."""
+
+import math
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bughunt.judge.curves import agrees, beats_floor, compare, recovery, train_and_measure
+from bughunt.judge.program import ProgramError, open_program
+from bughunt.judge.verdict import Curve
+from bughunt.judge.zygote import Zygote
+
+VERDICTS = Path(__file__).parents[1] / "verdicts"
+TASK = runpy.run_path(str(VERDICTS / "reference" / "task.py"))["TASK"]
+TEXT = (VERDICTS / "reference" / "train.py").read_text()
+
+
+@pytest.fixture(scope="module")
+def zygote():
+    with Zygote() as zygote:
+        yield zygote
+
+
+def lines(level, count=4, spread=0.02, length=13):
+    """Flat lines around a level on the logarithmic scale, evenly spread."""
+    offsets = np.linspace(-spread, spread, count)
+    return [[math.exp(math.log(level) + offset)] * length for offset in offsets]
+
+
+def curves(level, metric=0.5, **shape):
+    return [
+        Curve(seed, range(len(values)), values, (metric,))
+        for seed, values in enumerate(lines(level, **shape))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [(1.0, 1.0), (math.e, 0.0), (math.exp(-1), 0.0), (math.exp(0.5), 0.5), (math.exp(-0.5), 0.5)],
+    ids=["reference", "broken", "as far below", "half way", "half way below"],
+)
+def test_recovery_is_the_way_come_back_on_either_side(level, expected):
+    came = recovery(lines(level), lines(1.0), lines(math.e), "log")
+    slack = 2 * np.std(np.linspace(-0.02, 0.02, 4), ddof=1) * math.sqrt(1 / 4 + 1 / 4)
+    assert came == pytest.approx(min(1.0, expected + slack) if expected else slack, abs=1e-9)
+
+
+def test_a_curve_that_hardly_moves_says_nothing():
+    assert recovery(lines(1.0), lines(1.0), lines(1.02), "log") is None
+
+
+def test_what_is_not_finite_counts_as_the_worst():
+    assert recovery([[1.0] * 2 + [math.nan] * 11], lines(1.0), lines(2.0), "log") == 0.0
+
+
+def test_raw_curves_may_be_negative():
+    reference, broken = [[0.0, -8.0, -10.0, -10.0]] * 3, [[0.0, 0.0, 0.0, 0.0]] * 3
+    assert recovery(reference, reference, broken, "raw") == 1.0
+    half = recovery([[0.0, -4.0, -5.0, -5.0]], reference, broken, "raw")
+    assert half == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("level", [0.9, 1.1], ids=["better", "worse"])
+def test_a_different_curve_does_not_agree_in_either_direction(level):
+    assert agrees(lines(1.0), lines(1.0), "log")
+    assert not agrees(lines(level), lines(1.0), "log")
+
+
+def test_only_the_area_counts_where_the_end_is_left_to_chance():
+    ends_higher = [[*line[:-3], line[-1] * 1.2, line[-1], line[-1]] for line in lines(1.0)]
+    assert not agrees(ends_higher, lines(1.0, spread=0.0), "log")
+    assert agrees(ends_higher, lines(1.0), "log", high_variance=True)
+
+
+def test_a_curve_below_the_floor_is_dishonest():
+    assert beats_floor([[1.0, 0.4]], 0.5)
+    assert not beats_floor([[1.0, 0.5]], 0.5)
+    floored = replace(TASK, floor=0.99)
+    below = compare(curves(0.9), curves(1.0), curves(3.0), floored)
+    assert (below.agrees, below.not_worse, below.absurd, below.recovery) == (False, False, True, 0)
+
+
+def test_the_broken_program_has_not_moved():
+    stuck = compare(curves(3.0), curves(1.0), curves(3.0), TASK)
+    mended = compare(curves(1.0), curves(1.0), curves(3.0), TASK)
+    assert not stuck.moved
+    assert mended.moved
+    assert mended.agrees
+
+
+def test_a_worse_metric_does_not_agree():
+    other = compare(curves(1.0, metric=0.9), curves(1.0), (), TASK)
+    assert not other.agrees
+    assert not other.not_worse
+
+
+def test_a_training_is_measured_at_the_probes(zygote):
+    seen = []
+    with open_program(zygote, {"train.py": TEXT}) as program:
+        curve = train_and_measure(program, TASK, 3, on_probe=lambda *probe: seen.append(probe))
+    assert curve.steps == tuple(range(0, 61, 5))
+    assert [(seed, step) for seed, step, _ in seen] == [(3, step) for step in curve.steps]
+    assert len(curve.reported) == 60
+    assert len(curve.gradient_norms) == len(curve.update_ratios["linear.weight"]) == 13
+    assert curve.values[0] > 1 > curve.values[-1] > 0.05  # the noise has a variance of 0.09
+
+
+def test_what_follows_the_loop_counts(zygote):
+    text = TEXT.replace(
+        "        yield loss.item()\n",
+        "        yield loss.item()\n    model.linear.weight.data.zero_()\n",
+    )
+    with open_program(zygote, {"train.py": text}) as program:
+        curve = train_and_measure(program, TASK, 3)
+    assert curve.values[-1] > 5 > curve.values[-2]
+
+
+def test_a_run_that_ends_by_itself_keeps_its_last_value(zygote):
+    text = TEXT.replace("steps: int = 60", "steps: int = 9")
+    with open_program(zygote, {"train.py": text}) as program:
+        curve = train_and_measure(program, replace(TASK, steps=None), 3)
+    assert curve.steps == tuple(range(13))
+    assert len(set(curve.values[:10])) == 10
+    assert set(curve.values[9:]) == {curve.values[9]}
+
+
+def test_steps_can_be_asked_for(zygote):
+    with open_program(zygote, {"train.py": TEXT}) as program:
+        assert len(train_and_measure(program, TASK, 3, steps=20).reported) == 20
+
+
+@pytest.mark.parametrize(("steps", "message"), [(7, "yielded 7 times"), (99, "more than the 60")])
+def test_another_number_of_items_breaks_the_contract(zygote, steps, message):
+    text = TEXT.replace("range(cfg.steps)", f"range({steps})")
+    with (
+        open_program(zygote, {"train.py": text}) as program,
+        pytest.raises(ProgramError, match=message) as caught,
+    ):
+        train_and_measure(program, TASK, 3)
+    assert caught.value.kind == "contract"

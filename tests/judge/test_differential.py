@@ -1,0 +1,195 @@
+"""Candidate and reference side by side, on a small regression and on a dict of arrays."""
+
+import math
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bughunt.judge.differential import distance, pinned_differential
+from bughunt.judge.mapping import map_names
+from bughunt.judge.moments import equal_means, equal_moments
+from bughunt.judge.program import open_program
+from bughunt.judge.zygote import Zygote
+from bughunt.task import Data, Measurement
+
+VERDICTS = Path(__file__).parents[1] / "verdicts"
+TASK = runpy.run_path(str(VERDICTS / "reference" / "task.py"))["TASK"]
+TEXT = (VERDICTS / "reference" / "train.py").read_text()
+
+ARRAYS = """
+from dataclasses import dataclass
+import numpy as np
+
+@dataclass(frozen=True)
+class Config:
+    steps: int = 12
+    lr: float = 0.1
+
+def build(cfg):
+    return {"weight": np.random.randn(3), "bias": np.zeros(1)}
+
+def train(model, data, cfg, rng):
+    x, y = data
+    for _ in range(cfg.steps):
+        rows = rng.integers(0, len(x), 16)
+        error = x[rows] @ model["weight"] + model["bias"] - y[rows]
+        model["weight"] -= cfg.lr * x[rows].T @ error / 16
+        model["bias"] -= cfg.lr * error.mean()
+        yield float((error**2).mean())
+
+def predict(model, inputs):
+    return inputs @ model["weight"] + model["bias"]
+"""
+
+
+@pytest.fixture(scope="module")
+def zygote():
+    with Zygote() as zygote:
+        yield zygote
+
+
+def compare(zygote, candidate, reference=TEXT, task=TASK, how=pinned_differential):
+    with (
+        open_program(zygote, {"train.py": reference}, rng=task.rng) as ours,
+        open_program(zygote, {"train.py": candidate}, rng=task.rng) as yours,
+    ):
+        return how(yours, ours, task, 7)
+
+
+def changed(old, new):
+    assert old in TEXT
+    return TEXT.replace(old, new)
+
+
+def case(name):
+    return (VERDICTS / name / "train.py").read_text()
+
+
+def test_the_reference_is_equal_to_itself(zygote):
+    found = compare(zygote, TEXT)
+    assert (found.passed, found.deviation) == (True, 0.0)
+
+
+@pytest.mark.parametrize("name", ["written_differently", "renamed_parameters"])
+def test_a_repair_written_differently_is_equal(zygote, name):
+    found = compare(zygote, case(name))
+    assert found.passed
+    assert found.deviation < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "step", "what"),
+    [
+        ("        optimizer.zero_grad()\n", "", 2, "gradient of linear"),
+        ("lr=cfg.lr", "lr=cfg.lr * 1.1", 2, "loss"),
+        ("yield loss.item()", "yield 0.5", 1, "loss"),
+        (".mean()\n", ".sum()\n", 1, "loss"),
+        ("model.eval()", "model.train()", 0, "prediction at the pinned weights"),
+        ("linear = nn.Linear(4, 1)", "linear = nn.Linear(4, 1, bias=False)", None, "mapped"),
+        (
+            "linear = nn.Linear(4, 1)",
+            "linear = nn.Linear(4, 1)\n        nn.init.zeros_(self.linear.weight)",
+            0,
+            "first values of linear.weight",
+        ),
+        ("        model.train()\n        rows", "        rows", 1, "loss"),
+        ("range(cfg.steps)", "range(4)", 5, "number of updates"),
+    ],
+    ids=[
+        "gradients add up",
+        "learning rate",
+        "made-up loss",
+        "sum for mean",
+        "dropout in predict",
+        "no bias",
+        "zero start",
+        "stays in eval mode",
+        "stops early",
+    ],
+)
+def test_a_bug_shows_at_its_step(zygote, old, new, step, what):
+    found = compare(zygote, changed(old, new))
+    assert not found.passed
+    assert found.first_step == step
+    assert what in found.what
+
+
+def test_a_constant_buffer_stays_the_candidates_own(zygote):
+    scaled = changed(
+        "        self.linear = nn.Linear(4, 1)\n",
+        '        self.linear = nn.Linear(4, 1)\n        self.register_buffer("scale", torch.tensor(1.0))\n',
+    ).replace("self.linear(self.drop(x))", "self.linear(self.drop(x) * self.scale)")
+    wrong = scaled.replace("torch.tensor(1.0)", "torch.tensor(1.5)")
+    assert compare(zygote, scaled, scaled).passed
+    assert not compare(zygote, wrong, scaled).passed
+
+
+def test_running_statistics_are_compared(zygote):
+    normed = changed("self.drop = nn.Dropout(drop)", "self.drop = nn.BatchNorm1d(4)")
+    other = normed.replace("BatchNorm1d(4)", "BatchNorm1d(4, momentum=0.2)")
+    assert compare(zygote, normed, normed).passed
+    found = compare(zygote, other, normed)
+    assert not found.passed
+    assert found.what.startswith("prediction after")
+
+
+def test_arrays_are_compared_themselves(zygote):
+    def data(seed):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(80, 3))
+        return Data((x, x @ [1.0, 2.0, 3.0]), x[:9])
+
+    def measure(program, model, held_out):
+        return Measurement(float(np.square(program.predict(model, held_out)).mean()), 0.0)
+
+    task = replace(TASK, data=data, measure=measure, steps=12, rng="numpy")
+    assert compare(zygote, ARRAYS, ARRAYS, task).passed
+    other = ARRAYS.replace('        model["bias"] -= cfg.lr *', '        model["bias"] -= 0.2 *')
+    assert not compare(zygote, other, ARRAYS, task).passed
+
+
+def test_moments_accept_other_draws_and_see_another_distribution(zygote):
+    assert not compare(zygote, case("other_draws")).passed
+    assert compare(zygote, case("other_draws"), how=equal_moments)
+    assert not compare(zygote, changed("nn.Dropout(drop)", "nn.Dropout(4 * drop)"), how=equal_moments)
+    gradients_add_up = case("other_draws").replace("        optimizer.zero_grad()\n", "")
+    assert not compare(zygote, gradients_add_up, how=equal_moments)
+
+
+def test_means_of_clouds_are_told_apart():
+    rng = np.random.default_rng(0)
+    cloud, same = rng.normal(1.0, 0.5, (24, 50)), rng.normal(1.0, 0.5, (24, 50))
+    assert equal_means(cloud, same)
+    assert not equal_means(cloud + 0.5, same)
+    assert not equal_means(1 + 2 * (cloud - 1), same)
+    assert equal_means(np.ones((24, 3)), np.ones((24, 3)))
+    assert not equal_means(np.ones((24, 3)), np.full((24, 3), 1.01))
+
+
+def test_names_map_by_name_then_by_order_and_shape():
+    def shapes(**sizes):
+        return {name: torch.zeros(size) for name, size in sizes.items()}
+
+    ours = shapes(a=(2, 3), b=(2, 3), c=4)
+    assert map_names(ours, ours, ours) == {"a": "a", "b": "b", "c": "c"}
+    moved = shapes(z=4, x=(2, 3), y=(2, 3))
+    assert map_names(ours, moved, ours) == {"z": "c", "x": "a", "y": "b"}
+    assert map_names(ours, shapes(b=(2, 3), x=(2, 3), c=4), ours) == {"b": "b", "x": "a", "c": "c"}
+    assert map_names(ours, shapes(a=(2, 3), c=4), ours) is None
+    assert map_names(ours, shapes(a=(3, 2), b=(2, 3), c=4), ours) is None
+    tied = shapes(a=(2, 3))
+    assert map_names(tied, shapes(a=(2, 3), b=(2, 3)), ours) == {"a": "a", "b": "b"}
+
+
+def test_a_distance_between_answers_is_relative_and_strict_about_their_kind():
+    ones = torch.ones(3)
+    assert distance(ones * 1.1, ones) == pytest.approx(0.05, abs=1e-6)
+    assert distance([1, {"k": "a"}], [1, {"k": "a"}]) == 0
+    for other in (torch.ones(4), "three", None, [1.0, 1.0, 1.0], torch.full((3,), math.nan)):
+        assert math.isinf(distance(other, ones))
+    assert distance(torch.tensor([math.nan, 1.0]), torch.tensor([math.nan, 1.0])) == 0
+    assert math.isinf(distance({"k": "b"}, {"k": "a"}))
