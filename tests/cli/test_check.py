@@ -10,6 +10,7 @@ import time
 import pytest
 
 from bughunt import references
+from bughunt.judge.judge import Judge
 
 ID = "bh-bbbbb1"
 PASSES = ["test_predictions_are_log_probabilities", "test_the_network_is_not_linear"]
@@ -19,22 +20,37 @@ LINE = "        optimizer.zero_grad()\n"
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def judged(shell, make_challenge, make_sealed):
-    """A challenge whose program keeps the gradients of earlier batches; curves are rough."""
+@pytest.fixture(scope="module")
+def curves():
+    """Measured anew, because what agrees with them is judged."""
+    reference = references.load("trainer-loop")
+    with Judge() as judge:
+        healthy = [judge.measure(reference.files, reference.task, seed) for seed in (1, 2, 3, 4)]
+        sick = judge.measure({"train.py": broken()}, reference.task, 1)
+    return {
+        "steps": list(healthy[0].steps),
+        "reference": [list(curve.values) for curve in healthy],
+        "broken": [list(sick.values)],
+        "reference_metric": [curve.metrics[-1] for curve in healthy],
+        "broken_metric": [sick.metrics[-1]],
+        "seeds": [1, 2, 3, 4],
+    }
+
+
+def broken():
+    """The program without the line that forgets the gradients of earlier batches."""
     text = references.load("trainer-loop").files["train.py"]
     assert text.count(LINE) == 1
-    curves = {
-        "steps": [0, 200, 400],
-        "reference": [[2.3, 0.9, 0.6], [2.3, 0.91, 0.61], [2.3, 0.89, 0.59]],
-        "broken": [[2.3, 2.2, 2.1]],
-        "reference_metric": [0.82, 0.83, 0.81],
-        "broken_metric": [0.3],
-        "seeds": [1, 2, 3],
-    }
+    return text.replace(LINE, "")
+
+
+@pytest.fixture
+def judged(shell, make_challenge, make_sealed, curves):
+    """A challenge on that program, opened."""
+    text = references.load("trainer-loop").files["train.py"]
     secret = make_sealed(repaired={"train.py": text}, fail_to_pass=FAILS, pass_to_pass=PASSES, label="silent")
     folder = shell.sets / "judged" / ID
-    make_challenge(folder, program=text.replace(LINE, ""), secret=secret, curves=curves)
+    make_challenge(folder, program=broken(), secret=secret, curves=curves)
     (folder.parent / "set.toml").write_text(f'title = "Judged"\nchallenges = ["{ID}"]\n')
     assert shell("goto", ID).code == 0
     return shell.here / "hunt" / ID / "train.py"

@@ -57,6 +57,14 @@ def test_a_curve_far_above_does_not_flatten_the_rest():
     assert len(rows_with(text, "░")) >= 3
 
 
+def test_values_over_decades_are_drawn_by_ratio():
+    line = Line([0, 10, 20], [100.0, 10.0, 1.0])
+    text = plot(Picture([], line), 41, height=11)
+    middle = next(row for row, found in enumerate(text.splitlines()) if found[10 + 20 : 31] == "×")
+    assert middle == 5
+    assert "100.00" in text.splitlines()[0]
+
+
 def test_nothing_finite_is_said():
     nothing = Picture([Line([0, 1], [math.nan, math.inf])])
     assert "no finite value" in draw(nothing, 100)

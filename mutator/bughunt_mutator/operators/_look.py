@@ -83,6 +83,11 @@ def number(node: cst.CSTNode | None) -> float | None:
     return None
 
 
+def bare(f: SourceFile, node: cst.BaseExpression) -> str:
+    """The text of an expression without its own parentheses."""
+    return f.text(node)[1:-1] if node.lpar else f.text(node)
+
+
 def last_name(node: cst.CSTNode | None) -> str:
     """The last part of a dotted name; empty for anything else."""
     if isinstance(node, cst.Name):

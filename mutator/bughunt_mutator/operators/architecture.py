@@ -68,10 +68,15 @@ def activation_missing(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
             return
         yield Proposal(edits=(f.replace(node, f.text(op.subject)),))
     above = f.parent.get(node)
-    outer = f.parent.get(above) if isinstance(above, cst.Arg) else None
-    if f.qname(node.func) in ACTIVATION_LAYERS and isinstance(outer, cst.Call):
-        if f.qname(outer.func) == "torch.nn.Sequential":
-            yield Proposal(edits=(f.delete_arg(outer, above),))
+    if not isinstance(above, cst.Arg):
+        return
+    outer = f.parent.get(above)
+    if (
+        f.qname(node.func) in ACTIVATION_LAYERS
+        and isinstance(outer, cst.Call)
+        and f.qname(outer.func) == "torch.nn.Sequential"
+    ):
+        yield Proposal(edits=(f.delete_arg(outer, above),))
 
 
 @operator(
@@ -314,6 +319,10 @@ def shared_block(f: SourceFile, node: cst.ListComp | cst.GeneratorExp) -> Iterat
 )
 def tied_weights(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Proposal]:
     pair = assigned(node)
-    if pair is not None and all(f.text(side).endswith(".weight") for side in pair):
-        if isinstance(pair[0], cst.Attribute) and not orphans(f, node):
-            yield Proposal(edits=(f.delete_statement(node),))
+    if (
+        pair is not None
+        and all(f.text(side).endswith(".weight") for side in pair)
+        and isinstance(pair[0], cst.Attribute)
+        and not orphans(f, node)
+    ):
+        yield Proposal(edits=(f.delete_statement(node),))

@@ -54,9 +54,7 @@ from bughunt_mutator.source import SourceFile
         Example(
             before="import torch.nn.functional as F\n"
             "y = F.scaled_dot_product_attention(q, k, v, is_causal=True)\n",
-            after=(
-                "import torch.nn.functional as F\ny = F.scaled_dot_product_attention(q, k, v)\n",
-            ),
+            after=("import torch.nn.functional as F\ny = F.scaled_dot_product_attention(q, k, v)\n",),
         ),
     ),
     counterexamples=("x = x.masked_fill(pad, 0)\n",),
@@ -128,7 +126,7 @@ def causal_mask_off(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
         yield Proposal(edits=(f.replace(diagonal, str(int(edge) + 1)),))
 
 
-def is_scores(f: SourceFile, node: cst.CSTNode) -> bool:
+def is_scores(node: cst.CSTNode) -> bool:
     """Whether an expression is a product of queries and keys."""
     return bool(binary(node, cst.MatrixMultiply)) or (
         isinstance(node, cst.Call) and last_name(node.func) in ("matmul", "einsum", "bmm")
@@ -163,7 +161,7 @@ def is_scores(f: SourceFile, node: cst.CSTNode) -> bool:
 )
 def sqrt_dk_missing(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
     sides = binary(node, cst.Divide, cst.Multiply)
-    if sides is not None and is_scores(f, sides[0]) and not orphans(f, sides[1]):
+    if sides is not None and is_scores(sides[0]) and not orphans(f, sides[1]):
         yield Proposal(edits=(f.replace(node, f.text(sides[0])),))
 
 
@@ -240,7 +238,7 @@ def sqrt_d_model(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
 def softmax_wrong_dim(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     op = operation(f, node, "softmax", "log_softmax")
     along = axis(f, op) if op is not None else None
-    other = {-1: "-2", 1: "0", 2: "1", 3: "2"}.get(number(along))
+    other = {-1: "-2", 1: "0", 2: "1", 3: "2"}.get(int(number(along) or 0))
     if along is not None and other is not None:
         yield Proposal(edits=(f.replace(along, other),))
 
@@ -389,10 +387,7 @@ def value_from_key(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposa
         Example(
             row="pos-enc-single-index",
             before="import torch\nt = torch.arange(x.size(1), device=x.device)\ny = self.position(t)\n",
-            after=(
-                "import torch\nt = torch.tensor(x.size(1) - 1, device=x.device)\n"
-                "y = self.position(t)\n",
-            ),
+            after=("import torch\nt = torch.tensor(x.size(1) - 1, device=x.device)\ny = self.position(t)\n",),
         ),
     ),
     counterexamples=("import torch\nt = torch.arange(9)\ny = x[t]\n",),

@@ -10,6 +10,7 @@ from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
     ancestors,
     assigned,
+    bare,
     binary,
     definitions,
     enclosing,
@@ -450,11 +451,6 @@ def modulelist_to_list(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
         yield Proposal(edits=(f.replace(node, f.text(layers)),))
     elif isinstance(layers, cst.GeneratorExp):
         yield Proposal(edits=(f.replace(node, f"[{bare(f, layers)}]"),))
-
-
-def bare(f: SourceFile, node: cst.BaseExpression) -> str:
-    """The text of an expression without its own parentheses."""
-    return f.text(node)[1:-1] if node.lpar else f.text(node)
 
 
 @operator(

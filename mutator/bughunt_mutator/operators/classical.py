@@ -7,7 +7,17 @@ from collections.abc import Iterator
 import libcst as cst
 
 from bughunt_mutator.operator import Example, Proposal, operator
-from bughunt_mutator.operators._look import binary, keyword, mentions, operation, orphans
+from bughunt_mutator.operators._look import (
+    assigned,
+    binary,
+    function_of,
+    inside,
+    keyword,
+    mentions,
+    names_in,
+    operation,
+    orphans,
+)
 from bughunt_mutator.operators._sources import issue, pull
 from bughunt_mutator.source import SourceFile
 
@@ -112,14 +122,8 @@ def not_squared(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
     examples=(
         Example(
             row="kmeans-empty-cluster",
-            before=(
-                "def move(own, centroids, far):\n"
-                "    return own.mean(axis=0) if len(own) > 0 else far\n"
-            ),
-            after=(
-                "def move(own, centroids, far):\n"
-                "    return own.sum(axis=0) / max(len(own), 1)\n",
-            ),
+            before=("def move(own, centroids, far):\n    return own.mean(axis=0) if len(own) > 0 else far\n"),
+            after=("def move(own, centroids, far):\n    return own.sum(axis=0) / max(len(own), 1)\n",),
         ),
         Example(
             before="def move(sums, counts, centroids):\n    return sums / counts.clamp(min=1)\n",
@@ -137,11 +141,15 @@ def empty_cluster(f: SourceFile, node: cst.IfExp | cst.Call) -> Iterator[Proposa
             yield Proposal(edits=(f.replace(node, f.text(op.subject)),))
         return
     op = operation(f, node.body, "mean")
-    if op is not None and f.text(node.test).startswith("len(") and not op.shift:
-        own = f.text(op.subject)
-        if not orphans(f, node.orelse):
-            new = f"{own}.sum(axis=0) / max(len({own}), 1)"
-            yield Proposal(edits=(f.replace(node, new),))
+    if op is None or op.shift or not f.text(node.test).startswith("len("):
+        return
+    own = f.text(op.subject)
+    plain = f.replace(node, f"{own}.sum(axis=0) / max(len({own}), 1)")
+    if not orphans(f, node.orelse):
+        yield Proposal(edits=(plain,))
+        return
+    for line in inside(function_of(f, node), cst.SimpleStatementLine):
+        pair = assigned(line)
+        if pair is not None and f.text(pair[0]) in names_in(node.orelse) and not orphans(f, pair[1]):
+            yield Proposal(edits=(f.delete_statement(line), plain))
             return
-        for call in (each for each in (node.orelse,) if isinstance(each, cst.Subscript)):
-            yield Proposal(edits=(f.replace(call.slice[0], "0"),))

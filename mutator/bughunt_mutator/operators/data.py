@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import libcst as cst
@@ -14,7 +15,6 @@ from bughunt_mutator.operators._look import (
     inside,
     last_name,
     loop_of,
-    mentions,
     moved_before,
     operation,
     orphans,
@@ -64,10 +64,13 @@ def random_order(f: SourceFile, node: cst.CSTNode) -> cst.Call | None:
 )
 def labels_permuted(f: SourceFile, node: cst.Tuple) -> Iterator[Proposal]:
     parts = [element.value for element in node.elements]
-    if len(parts) < 2 or not all(isinstance(part, cst.Subscript) for part in parts[-2:]):
+    if len(parts) < 2:
         return
-    rows = picked_by(f, parts[-1])
-    if rows is None or len(parts[-1].slice) != 1:
+    labels = parts[-1]
+    if not isinstance(labels, cst.Subscript):
+        return
+    rows = picked_by(labels)
+    if rows is None or not isinstance(parts[-2], cst.Subscript):
         return
     if rows.value not in {name.value for name in inside(parts[0], cst.Name)}:
         return
@@ -78,9 +81,9 @@ def labels_permuted(f: SourceFile, node: cst.Tuple) -> Iterator[Proposal]:
         for line in definitions(f, node, rows.value)
         if isinstance(line.body[0], cst.Assign)
     )
-    label = f.text(parts[-1].value)
+    label = f.text(labels.value)
     new = label if whole else f"{label}[{rows.value}.sort().values]"
-    yield Proposal(edits=(f.replace(parts[-1], new),))
+    yield Proposal(edits=(f.replace(labels, new),))
 
 
 def is_rows(name: str) -> bool:
@@ -88,7 +91,7 @@ def is_rows(name: str) -> bool:
     return any(word in name for word in ("row", "idx", "index", "pick", "perm", "order", "batch"))
 
 
-def picked_by(f: SourceFile, node: cst.BaseExpression) -> cst.Name | None:
+def picked_by(node: cst.BaseExpression) -> cst.Name | None:
     """The name that an array is indexed with."""
     if isinstance(node, cst.Subscript) and len(node.slice) == 1:
         part = node.slice[0].slice
@@ -162,7 +165,7 @@ def with_replacement(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
         yield Proposal(edits=(f.replace(node, f"{f.text(node.func)[:-8]}randint({given})"),))
 
 
-SCALES = ("mean", "mu", "std", "sd", "sigma", "scale", "shift", "center", "centre")
+SCALES = frozenset({"mean", "mu", "std", "sd", "sigma", "scale", "shift", "center", "centre"})
 
 
 def standardised(
@@ -173,7 +176,8 @@ def standardised(
     difference = binary(quotient[0], cst.Subtract) if quotient else None
     if quotient is None or difference is None:
         return None
-    if mentions(difference[1], *SCALES) and mentions(quotient[1], *SCALES):
+    words = (set(re.findall("[a-z]+", f.text(side).lower())) for side in (difference[1], quotient[1]))
+    if all(SCALES & said for said in words):
         return difference[0], difference[1], quotient[1]
     return None
 
@@ -323,7 +327,7 @@ def same_batch(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Proposa
     if pair is None or loop is None or f.parent[f.parent[node]] is not loop:
         return
     draws = [call for call in inside(pair[1], cst.Call) if last_name(call.func) == "next"]
-    if draws:
+    if draws and isinstance(pair[0], cst.Name | cst.Tuple):
         yield Proposal(edits=moved_before(f, node, loop))
 
 
@@ -357,5 +361,3 @@ def uint8_wrap(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     op = operation(f, node, "float")
     if op is not None and not op.shift and binary(f.parent.get(node), cst.Subtract):
         yield Proposal(edits=(f.replace(node, f.text(op.subject)),))
-
-

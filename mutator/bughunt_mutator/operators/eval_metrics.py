@@ -153,16 +153,11 @@ def functional_dropout(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
                 "for x, y in data:\n"
                 '    total += cross_entropy(net(x), y, reduction="sum").item()\nz = total / n\n'
             ),
-            after=(
-                "for x, y in data:\n"
-                "    total += cross_entropy(net(x), y).item()\nz = total / n\n",
-            ),
+            after=("for x, y in data:\n    total += cross_entropy(net(x), y).item()\nz = total / n\n",),
         ),
         Example(
             before="for x, y in data:\n    hits += (net(x) == y).sum().item()\nz = hits / n\n",
-            after=(
-                "for x, y in data:\n    hits += (net(x) == y).float().mean().item()\nz = hits / n\n",
-            ),
+            after=("for x, y in data:\n    hits += (net(x) == y).float().mean().item()\nz = hits / n\n",),
         ),
     ),
     counterexamples=("total += (a == b).sum().item()\n", "for i in z:\n    n += 1\n"),
@@ -254,9 +249,14 @@ def state_dict_alias(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
         if isinstance(kept, cst.Call) and last_name(kept.func) == "state_dict":
             yield Proposal(edits=(f.replace(node.func.attr, "copy"),))
     above = f.parent.get(node)
-    if isinstance(above, cst.DictComp) and above.value is node and "state_dict()" in f.text(above):
-        if isinstance(node.func, cst.Attribute) and node.func.attr.value == "clone":
-            yield Proposal(edits=(f.replace(node, f.text(node.func.value)),))
+    if (
+        isinstance(above, cst.DictComp)
+        and above.value is node
+        and "state_dict()" in f.text(above)
+        and isinstance(node.func, cst.Attribute)
+        and node.func.attr.value == "clone"
+    ):
+        yield Proposal(edits=(f.replace(node, f.text(node.func.value)),))
 
 
 @operator(
@@ -291,7 +291,9 @@ def early_stop_mode(f: SourceFile, node: cst.If) -> Iterator[Proposal]:
     new, old = f.text(node.test.left), f.text(node.test.comparisons[0].comparator)
     sign = node.test.comparisons[0].operator
     turned = {cst.LessThan: ">", cst.GreaterThan: "<"}.get(type(sign))
-    keeps = any(f.text(line.targets[0].target) == old and f.text(line.value) == new
-                for line in inside(node.body, cst.Assign))
+    keeps = any(
+        f.text(line.targets[0].target) == old and f.text(line.value) == new
+        for line in inside(node.body, cst.Assign)
+    )
     if turned and keeps:
         yield Proposal(edits=(f.replace(node.test, f"{new} {turned} {old}"),))

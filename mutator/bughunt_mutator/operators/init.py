@@ -40,9 +40,7 @@ RANDOM = (
 
 def random_init(f: SourceFile, node: cst.CSTNode) -> str:
     """The name of the `torch.nn.init` function that fills a tensor with random values."""
-    home, _, name = (
-        (f.qname(node.func) or "").rpartition(".") if isinstance(node, cst.Call) else ("",) * 3
-    )
+    home, _, name = (f.qname(node.func) or "").rpartition(".") if isinstance(node, cst.Call) else ("",) * 3
     return name if home == "torch.nn.init" and name in RANDOM else ""
 
 
@@ -50,9 +48,7 @@ def instead(f: SourceFile, node: cst.Call, name: str, *given: str) -> Iterator[P
     """The same tensor, filled by another function of the same namespace."""
     if isinstance(node.func, cst.Attribute) and not orphans(f, *node.args[1:]):
         given = (f.text(node.args[0].value), *given)
-        yield Proposal(
-            edits=(f.replace(node, f"{f.text(node.func.value)}.{name}({', '.join(given)})"),)
-        )
+        yield Proposal(edits=(f.replace(node, f"{f.text(node.func.value)}.{name}({', '.join(given)})"),))
 
 
 @operator(
@@ -193,7 +189,7 @@ def init_std_large(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
 )
 def init_std_tiny(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     name = random_init(f, node)
-    if name and "normal_" != name and name != "trunc_normal_":
+    if name and name != "normal_" and name != "trunc_normal_":
         yield from instead(f, node, "normal_", "std=1e-4")
 
 
@@ -259,10 +255,7 @@ def init_gain_missing(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
                 "from torch import nn\n\ndef start(net):\n    nn.init.ones_(net.w)\n\n"
                 "net = make()\nstart(net)\n"
             ),
-            after=(
-                "from torch import nn\n\ndef start(net):\n    nn.init.ones_(net.w)\n\n"
-                "net = make()\n",
-            ),
+            after=("from torch import nn\n\ndef start(net):\n    nn.init.ones_(net.w)\n\nnet = make()\n",),
         ),
         Example(
             before=(
@@ -274,15 +267,15 @@ def init_gain_missing(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     ),
     counterexamples=("table.apply(fn)\n", "for p in net.parameters():\n    p.grad = None\n"),
 )
-def init_apply_missing(
-    f: SourceFile, node: cst.SimpleStatementLine | cst.For
-) -> Iterator[Proposal]:
+def init_apply_missing(f: SourceFile, node: cst.SimpleStatementLine | cst.For) -> Iterator[Proposal]:
     if isinstance(node, cst.For):
+        home = f.function(node)
         over = last_name(node.iter.func) if isinstance(node.iter, cst.Call) else ""
         walks = over in ("parameters", "named_parameters", "modules", "named_modules")
-        if (walks or isinstance(node.iter, cst.Tuple)) and initialises(f, node):
-            if f.function(node) is None or last_name(f.function(node).name) in ("build", "__init__"):
-                yield Proposal(edits=(f.delete_statement(node),))
+        if ((walks or isinstance(node.iter, cst.Tuple)) and initialises(f, node)) and (
+            home is None or home.name.value in ("build", "__init__")
+        ):
+            yield Proposal(edits=(f.delete_statement(node),))
         return
     call = called(node)
     if call is None or not call.args:
@@ -294,9 +287,7 @@ def init_apply_missing(
 
 def initialises(f: SourceFile, node: cst.CSTNode) -> bool:
     """Whether a node calls `torch.nn.init`."""
-    return any(
-        (f.qname(call.func) or "").startswith("torch.nn.init.") for call in inside(node, cst.Call)
-    )
+    return any((f.qname(call.func) or "").startswith("torch.nn.init.") for call in inside(node, cst.Call))
 
 
 def mentions_init(f: SourceFile, call: cst.Call) -> bool:
@@ -337,10 +328,7 @@ def calls_initialiser(f: SourceFile, call: cst.Call) -> bool:
                 "import math\nfrom torch import nn\n\nprint(math.pi)\n"
                 "nn.init.normal_(w, std=0.02 / math.sqrt(2 * n))\n"
             ),
-            after=(
-                "import math\nfrom torch import nn\n\nprint(math.pi)\n"
-                "nn.init.normal_(w, std=0.02)\n",
-            ),
+            after=("import math\nfrom torch import nn\n\nprint(math.pi)\nnn.init.normal_(w, std=0.02)\n",),
         ),
     ),
     counterexamples=("from torch import nn\nnn.init.normal_(w, std=0.02)\n",),
@@ -348,7 +336,9 @@ def calls_initialiser(f: SourceFile, call: cst.Call) -> bool:
 def init_residual_scale(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     std = value(f, node, "std", 2) if random_init(f, node) == "normal_" else None
     sides = binary(std, cst.Divide)
-    if sides is not None and isinstance(sides[1], cst.Call) and not orphans(f, sides[1]):
+    if std is None or sides is None or not isinstance(sides[1], cst.Call):
+        return
+    if not orphans(f, sides[1]):
         yield Proposal(edits=(f.replace(std, f.text(sides[0])),))
 
 
@@ -373,12 +363,10 @@ def init_residual_scale(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
         Example(
             row="init-residual-wrong-name",
             before=(
-                'from torch import nn\n\nif name.endswith("out.weight"):\n'
-                "    nn.init.normal_(p, std=s)\n"
+                'from torch import nn\n\nif name.endswith("out.weight"):\n    nn.init.normal_(p, std=s)\n'
             ),
             after=(
-                'from torch import nn\n\nif name.endswith("proj.weight"):\n'
-                "    nn.init.normal_(p, std=s)\n",
+                'from torch import nn\n\nif name.endswith("proj.weight"):\n    nn.init.normal_(p, std=s)\n',
             ),
         ),
     ),
@@ -388,9 +376,13 @@ def init_residual_wrong_name(f: SourceFile, node: cst.Call) -> Iterator[Proposal
     if last_name(node.func) != "endswith" or not node.args:
         return
     suffix, branch = node.args[0].value, f.parent.get(node)
-    if isinstance(branch, cst.If) and initialises(f, branch.body):
-        if isinstance(suffix, cst.SimpleString) and suffix.evaluated_value.endswith(".weight"):
-            yield Proposal(edits=(f.replace(suffix, '"proj.weight"'),))
+    if (
+        isinstance(branch, cst.If)
+        and initialises(f, branch.body)
+        and isinstance(suffix, cst.SimpleString)
+        and str(suffix.evaluated_value).endswith(".weight")
+    ):
+        yield Proposal(edits=(f.replace(suffix, '"proj.weight"'),))
 
 
 @operator(
@@ -466,5 +458,3 @@ def lstm_forget_bias(f: SourceFile, node: cst.SubscriptElement) -> Iterator[Prop
         return
     if sorted((f.text(factors[0]), f.text(factors[1]))) == sorted(("2", f.text(part.lower))):
         yield Proposal(edits=(f.replace(part, f":{f.text(part.lower)}"),))
-
-

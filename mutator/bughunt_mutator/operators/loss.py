@@ -33,9 +33,7 @@ from bughunt_mutator.source import SourceFile
         Example(
             row="double-softmax",
             before="import torch.nn.functional as F\nloss = F.cross_entropy(net(x), y)\n",
-            after=(
-                "import torch.nn.functional as F\nloss = F.cross_entropy(net(x).softmax(-1), y)\n",
-            ),
+            after=("import torch.nn.functional as F\nloss = F.cross_entropy(net(x).softmax(-1), y)\n",),
         ),
     ),
     counterexamples=("loss = cross_entropy(net(x), y)\n",),
@@ -61,9 +59,7 @@ def double_softmax(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     repair="Minimise the loss, not its negative.",
     mechanism="The gradient of the negative loss points up the slope, and each update follows it.",
     evidence=(DEEP_CHECKER,),
-    examples=(
-        Example(row="loss-sign", before="loss.backward()\n", after=("(-loss).backward()\n",)),
-    ),
+    examples=(Example(row="loss-sign", before="loss.backward()\n", after=("(-loss).backward()\n",)),),
     counterexamples=("(a + b).backward()\n", "loss.backward\n"),
 )
 def loss_sign(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Proposal]:
@@ -94,17 +90,11 @@ def loss_sign(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Proposal
         Example(
             row="reduction-sum",
             before="import torch.nn.functional as F\nloss = F.cross_entropy(z, y)\n",
-            after=(
-                'import torch.nn.functional as F\nloss = F.cross_entropy(z, y, reduction="sum")\n',
-            ),
+            after=('import torch.nn.functional as F\nloss = F.cross_entropy(z, y, reduction="sum")\n',),
         ),
         Example(
-            before="from torch.nn.functional import mse_loss\n"
-            'loss = mse_loss(z, y, reduction="mean")\n',
-            after=(
-                "from torch.nn.functional import mse_loss\n"
-                'loss = mse_loss(z, y, reduction="sum")\n',
-            ),
+            before='from torch.nn.functional import mse_loss\nloss = mse_loss(z, y, reduction="mean")\n',
+            after=('from torch.nn.functional import mse_loss\nloss = mse_loss(z, y, reduction="sum")\n',),
         ),
     ),
     counterexamples=(
@@ -158,9 +148,7 @@ def mean_over_wrong_axis(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     if axis(f, inner) is not None:
         assert isinstance(node.func, cst.Attribute)
         assert isinstance(inner.call.func, cst.Attribute)
-        yield Proposal(
-            edits=(f.replace(inner.call.func.attr, "mean"), f.replace(node.func.attr, "sum"))
-        )
+        yield Proposal(edits=(f.replace(inner.call.func.attr, "mean"), f.replace(node.func.attr, "sum")))
 
 
 @operator(

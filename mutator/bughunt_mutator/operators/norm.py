@@ -70,9 +70,7 @@ def bn_momentum(f: SourceFile, node: cst.Call | cst.Param) -> Iterator[Proposal]
     elif (f.qname(node.func) or "").startswith("torch.nn.BatchNorm"):
         given = keyword(node, "momentum")
         for row, rate in rates:
-            edit = (
-                f.replace(given.value, rate) if given else f.insert_arg(node, f"momentum={rate}")
-            )
+            edit = f.replace(given.value, rate) if given else f.insert_arg(node, f"momentum={rate}")
             yield Proposal(edits=(edit,), row=row)
 
 
@@ -102,9 +100,8 @@ def bn_momentum(f: SourceFile, node: cst.Call | cst.Param) -> Iterator[Proposal]
 def bn_no_update(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Proposal]:
     text = f.text(node).strip()
     moves = any(word in text for word in ("lerp_(", "mul_(", "copy_(", "+=", ".add_("))
-    if text.startswith(("self.running_mean", "self.running_var")) and moves:
-        if not orphans(f, node):
-            yield Proposal(edits=(f.delete_statement(node),))
+    if text.startswith(("self.running_mean", "self.running_var")) and moves and not orphans(f, node):
+        yield Proposal(edits=(f.delete_statement(node),))
 
 
 @operator(
@@ -139,9 +136,12 @@ def bn_no_update(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Propo
 )
 def unbiased(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     given = keyword(node, "unbiased", "correction")
-    if given is not None and operation(f, node, "var", "std", "var_mean"):
-        if f.text(given.value) in ("False", "0"):
-            yield Proposal(edits=(f.delete_arg(node, given),))
+    if (
+        given is not None
+        and operation(f, node, "var", "std", "var_mean")
+        and f.text(given.value) in ("False", "0")
+    ):
+        yield Proposal(edits=(f.delete_arg(node, given),))
 
 
 @operator(
@@ -207,6 +207,7 @@ def keep_prob(f: SourceFile, node: cst.AnnAssign | cst.Call) -> Iterator[Proposa
 )
 def wd_missing(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     given = keyword(node, "weight_decay")
-    if given is not None and (f.qname(node.func) or "").startswith("torch.optim."):
-        if not orphans(f, given):
-            yield Proposal(edits=(f.delete_arg(node, given),))
+    if (given is not None and (f.qname(node.func) or "").startswith("torch.optim.")) and not orphans(
+        f, given
+    ):
+        yield Proposal(edits=(f.delete_arg(node, given),))

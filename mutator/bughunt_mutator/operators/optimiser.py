@@ -193,7 +193,8 @@ def no_bias_correction(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Pro
 )
 def bias_no_power(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
     found = power_of_decay(node)
-    if found is not None and not orphans(f, binary(found[1], cst.Power)[1]):
+    raised = binary(found[1], cst.Power) if found is not None else None
+    if found is not None and raised is not None and not orphans(f, raised[1]):
         yield Proposal(edits=(f.replace(found[1], f.text(found[0])),))
 
 
@@ -320,8 +321,7 @@ def adamw_to_l2(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Propos
 def buffer_reset(f: SourceFile, node: cst.If) -> Iterator[Proposal]:
     test = node.test
     absent = isinstance(test, cst.Comparison) and (
-        isinstance(test.comparisons[0].operator, cst.NotIn)
-        or f.text(test).replace(" ", "").endswith(")==0")
+        isinstance(test.comparisons[0].operator, cst.NotIn) or f.text(test).replace(" ", "").endswith(")==0")
     )
     empty = isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not)
     if not (absent or empty) or node.orelse is not None or "state" not in f.text(test):
@@ -374,9 +374,12 @@ def nesterov_sign(f: SourceFile, node: cst.Call | cst.BinaryOperation) -> Iterat
         if sides is not None and binary(sides[1], cst.Multiply):
             new = f"{f.text(sides[0])} - {f.text(sides[1])}"
             yield Proposal(edits=(f.replace(node, new),))
-    elif (alpha := keyword(node, "alpha")) and last_name(node.func) in ("add", "add_"):
-        if not isinstance(alpha.value, cst.UnaryOperation):
-            yield Proposal(edits=(f.replace(alpha.value, f"-{f.text(alpha.value)}"),))
+    elif (
+        (alpha := keyword(node, "alpha"))
+        and last_name(node.func) in ("add", "add_")
+        and not isinstance(alpha.value, cst.UnaryOperation)
+    ):
+        yield Proposal(edits=(f.replace(alpha.value, f"-{f.text(alpha.value)}"),))
 
 
 @operator(
@@ -433,12 +436,8 @@ def warmup_never_ends(f: SourceFile, node: cst.Comparison) -> Iterator[Proposal]
     examples=(
         Example(
             row="wd-groups-inverted",
-            before=(
-                'g = [{"params": a, "weight_decay": cfg.wd}, {"params": b, "weight_decay": 0.0}]\n'
-            ),
-            after=(
-                'g = [{"params": a, "weight_decay": 0.0}, {"params": b, "weight_decay": cfg.wd}]\n',
-            ),
+            before=('g = [{"params": a, "weight_decay": cfg.wd}, {"params": b, "weight_decay": 0.0}]\n'),
+            after=('g = [{"params": a, "weight_decay": 0.0}, {"params": b, "weight_decay": cfg.wd}]\n',),
         ),
     ),
     counterexamples=('g = [{"params": a, "weight_decay": 0.1}]\n', "g = [a, b]\n"),
@@ -532,5 +531,3 @@ def ema_inverted(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     kept, sides = inner.args[0].value, binary(alpha.value, cst.Subtract)
     if sides is not None and f.text(sides[1]) == f.text(kept):
         yield Proposal(edits=f.swap(kept, alpha.value))
-
-

@@ -8,6 +8,7 @@ import libcst as cst
 
 from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
+    bare,
     binary,
     enclosing,
     inside,
@@ -83,7 +84,7 @@ def no_discount(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
         return
     for factor, rest in (sides, sides[::-1]):
         if last_name(factor) in ("gamma", "discount") and not orphans(f, factor):
-            yield Proposal(edits=(f.replace(node, f.text(rest)),))
+            yield Proposal(edits=(f.replace(node, bare(f, rest)),))
 
 
 @operator(
@@ -124,7 +125,7 @@ def done_mask(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
         named = f.text(mask).strip("()").removeprefix("1 - ").partition("[")[0]
         if named.rpartition(".")[2] in ("done", "dones", "alive", "terminated", "not_done"):
             if not orphans(f, mask):
-                yield Proposal(edits=(f.replace(node, f.text(rest)),))
+                yield Proposal(edits=(f.replace(node, bare(f, rest)),))
             return
 
 
@@ -198,7 +199,7 @@ def adv_norm(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
         return
     home = f.function(node)
     if mentions(sides[0], "adv") or (home is not None and "adv" in home.name.value):
-        yield Proposal(edits=(f.replace(node, f.text(sides[0])),))
+        yield Proposal(edits=(f.replace(node, bare(f, sides[0])),))
 
 
 @operator(

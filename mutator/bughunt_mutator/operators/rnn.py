@@ -82,9 +82,8 @@ def pad_ignored(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
 )
 def last_step(f: SourceFile, node: cst.Subscript) -> Iterator[Proposal]:
     text = f.text(node)
-    if len(node.slice) == 2 and "len" in f.text(node.slice[1]) and text.endswith("- 1]"):
-        if "arange" in text:
-            yield Proposal(edits=(f.replace(node, f"{f.text(node.value)}[:, -1]"),))
+    if len(node.slice) == 2 and "len" in f.text(node.slice[1]) and text.endswith("- 1]") and "arange" in text:
+        yield Proposal(edits=(f.replace(node, f"{f.text(node.value)}[:, -1]"),))
 
 
 @operator(
@@ -184,6 +183,9 @@ def cell_sign(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
 )
 def batch_first(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     given = keyword(node, "batch_first")
-    if given is not None and f.text(given.value) == "True":
-        if (f.qname(node.func) or "").startswith("torch.nn."):
-            yield Proposal(edits=(f.delete_arg(node, given),))
+    if (
+        given is not None
+        and f.text(given.value) == "True"
+        and ((f.qname(node.func) or "").startswith("torch.nn."))
+    ):
+        yield Proposal(edits=(f.delete_arg(node, given),))

@@ -16,6 +16,7 @@ from bughunt_mutator.operators._look import (
     function_of,
     inside,
     keyword,
+    last_name,
     number,
     operation,
     orphans,
@@ -23,6 +24,7 @@ from bughunt_mutator.operators._look import (
 from bughunt_mutator.operators._sources import COMMON_MISTAKES, RECIPE, TAXONOMY, issue, pull
 from bughunt_mutator.source import SourceFile
 
+LAYOUT = ("reshape", "view", "flatten", "contiguous")
 REDUCTIONS = ("sum", "mean", "norm", "max", "amax", "std", "var", "min", "amin")
 
 
@@ -154,15 +156,11 @@ def bcast_product(f: SourceFile, node: cst.Call | cst.Subscript) -> Iterator[Pro
         ),
         Example(
             before="import numpy as np\n\ncenter = np.mean(x, axis=0)\nz = x - center\n",
-            after=(
-                "import numpy as np\n\ncenter = np.mean(x, axis=1, keepdims=True)\nz = x - center\n",
-            ),
+            after=("import numpy as np\n\ncenter = np.mean(x, axis=1, keepdims=True)\nz = x - center\n",),
         ),
         Example(
             before='model["scale"][:] = data.std(axis=0)\n',
-            after=(
-                'model["scale"][:] = data.std()\n',
-            ),
+            after=('model["scale"][:] = data.std()\n',),
         ),
         Example(
             before="scores = (gains - gains.sum(dim=1, keepdim=True) / n) * alive\n",
@@ -174,7 +172,7 @@ def bcast_product(f: SourceFile, node: cst.Call | cst.Subscript) -> Iterator[Pro
 def center_wrong_axis(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     op = operation(f, node, "mean", "std", "sum", "var")
     along = axis(f, op) if op is not None else None
-    if op is None or number(along) not in (0, 1):
+    if op is None or along is None or number(along) not in (0, 1):
         return
     if stored_statistic(f, node) and op.name != "sum":
         yield Proposal(edits=(f.replace(node, f"{reduced(f, op)}"),))
@@ -299,7 +297,8 @@ def keepdim_dropped(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
 )
 def view_for_transpose(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     op = operation(f, node, "transpose", "permute", "swapaxes")
-    if op is None or not isinstance(op.subject, cst.Name):
+    following = last_name(f.parent.get(node))
+    if op is None or not isinstance(op.subject, cst.Name) or following in LAYOUT:
         return
     given = "".join(f.text(each.value) for each in node.args[op.shift :])
     if "".join(c for c in given if c in "-0123456789") in ("12", "21", "021"):

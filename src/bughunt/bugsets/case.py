@@ -1,8 +1,11 @@
 """From a challenge to what the judge needs to know about it."""
 
+from collections.abc import Sequence
+
 from bughunt import references
 from bughunt.bugsets.challenge import Challenge
 from bughunt.judge.judge import Case
+from bughunt.judge.verdict import Curve
 
 
 def case_of(challenge: Challenge) -> Case:
@@ -16,7 +19,17 @@ def case_of(challenge: Challenge) -> Case:
         configuration=challenge.configuration,
         fail_to_pass=tuple(sealed.fail_to_pass),
         pass_to_pass=tuple(sealed.pass_to_pass),
-        reference_curves=curves.reference,
-        broken_curves=curves.broken,
+        reference_curves=_runs(curves.seeds, curves.steps, curves.reference, curves.reference_metric),
+        broken_curves=_runs(curves.seeds, curves.steps, curves.broken, curves.broken_metric),
         label=sealed.label,
     )
+
+
+def _runs(
+    seeds: Sequence[int], steps: Sequence[int], runs: Sequence[Sequence[float]], metrics: Sequence[float]
+) -> list[Curve]:
+    """Stored curves as the judge reads them: of the metric only the last value was kept."""
+    return [
+        Curve(seed, steps, values, (metric,))
+        for seed, values, metric in zip(seeds, runs, metrics, strict=False)
+    ]

@@ -75,10 +75,10 @@ class Challenge:
     minutes: int
     metric: str  # name of the headline metric
     curve: str  # name of the curve
-    steps: int | None
     tests: int
     folder: Path
     bugs: int = 1
+    steps: int | None = None  # items of one training; None where it ends by itself
 
     @classmethod
     def load(cls, folder: Path) -> "Challenge":

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
@@ -14,7 +14,7 @@ from typing import Any
 import platformdirs
 
 from bughunt import __version__, references
-from bughunt.judge.judge import Judge
+from bughunt.judge.judge import Case, Judge
 from bughunt.judge.program import ProgramError
 
 
@@ -101,12 +101,16 @@ def look(judge: Judge, job: Job) -> Finding:
             found["metrics"] = rounded([curve.metrics[-1] for curve in curves])
             found["reported"] = [list(curve.reported) for curve in curves]
         if job.tests:
-            results = judge.battery(job.files, task, reference.test_path, job.seed)
+            results = judge.battery(job.files, _case(reference), job.seed)
             found["passed"] = [result.name for result in results if result.passed]
             found["failed"] = [result.name for result in results if not result.passed]
     except ProgramError as error:
         found["error"] = str(error)
     return Finding(**found)
+
+
+def _case(reference: references.Reference) -> Case:
+    return Case(reference.task, reference.files, reference.test_path)
 
 
 def rounded(values: Iterable[float]) -> list[float]:
@@ -131,6 +135,3 @@ def _remember(job: Job, finding: Finding) -> None:
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(asdict(finding), file)
     os.replace(name, _cache() / job.key())
-
-
-Progress = Callable[[str], None]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bughunt_mutator import Mutant, disguise, enumerate_mutants
+from bughunt_mutator import apply as splice
 
 from bughunt import __version__, references
 from bughunt.bugsets import giveaway, symptom, write
@@ -139,30 +140,39 @@ def _tell_apart(
     reference: Reference, batch: Sequence[Mutant], seeds: Sequence[int], workers: int
 ) -> list[tuple[Mutant, str, Finding]]:
     """Those of the batch that differ from the reference, with the configuration in which they do."""
-    text = reference.files["train.py"]
     names = list(reference.task.configurations)
-    jobs = [
-        Job(
-            reference.slug,
-            name,
-            {"train.py": mutant.apply(text)},
-            tests=name == names[0],
-            differential=True,
-            seed=seeds[0],
-        )
-        for mutant in batch
-        for name in names
+    looks = _looks(reference, batch, names, seeds[0], workers, differential=True)
+    differing = {
+        mutant: [name for name, look in zip(names, row, strict=True) if look.equal is False]
+        for mutant, row in zip(batch, looks, strict=True)
+        if not any(look.error for look in row)
+    }
+    tried = [mutant for mutant, found in differing.items() if found]
+    tests = _looks(reference, tried, names[:1], seeds[0], workers, tests=True)
+    return [
+        (mutant, differing[mutant][0], look)
+        for mutant, (look,) in zip(tried, tests, strict=True)
+        if look.failed and look.passed and not look.error
     ]
-    findings = iter(evaluate(jobs, workers))
-    told = []
-    for mutant in batch:
-        looks = [next(findings) for _ in names]
-        if any(look.error for look in looks):
-            continue
-        differing = [name for name, look in zip(names, looks, strict=True) if not look.equal]
-        if (differing or looks[0].failed) and looks[0].failed and looks[0].passed:
-            told.append((mutant, (differing or names)[0], looks[0]))
-    return told
+
+
+def _looks(
+    reference: Reference,
+    mutants: Sequence[Mutant],
+    configurations: Sequence[str],
+    seed: int,
+    workers: int,
+    **sides: bool,
+) -> list[list[Finding]]:
+    text = reference.files["train.py"]
+    jobs = [
+        Job(reference.slug, name, {"train.py": mutant.apply(text)}, seed=seed, **sides)
+        for mutant in mutants
+        for name in configurations
+    ]
+    findings = evaluate(jobs, workers)
+    width = len(configurations)
+    return [findings[index : index + width] for index in range(0, len(findings), width)]
 
 
 def _healthy(reference: Reference, configuration: str, seeds: Sequence[int], workers: int) -> Finding:
@@ -194,7 +204,7 @@ def _prove(
     keep = CONTRACT | frozenset(reference.task.exports)
     cover = disguise(text, _draw(seed, "disguise", mutant.key), keep=keep)
     plain, repaired = mutant.apply(text), cover.text
-    broken = cover.apply_to(plain)
+    broken = splice(repaired, cover.carry(text, mutant.edits))
     if giveaway.adds_a_finding(repaired, broken):
         return None
     seeds = hidden_seeds(seed, reference.slug)

@@ -1,11 +1,10 @@
 """Measuring a reference program again: cost, metric and tests."""
 
-import resource
-import time
 from typing import Any
 
 from bughunt import references
-from bughunt.judge.judge import Judge
+from bughunt.judge.curves import train_and_measure
+from bughunt.judge.judge import Case, Judge
 
 
 def measure(judge: Judge, slug: str, seed: int = 0) -> dict[str, Any]:
@@ -15,16 +14,16 @@ def measure(judge: Judge, slug: str, seed: int = 0) -> dict[str, Any]:
     """
     reference = references.load(slug)
     task = reference.task
-    wall, before = time.perf_counter(), _children()
-    curve = judge.measure(reference.files, task, seed, next(iter(task.configurations)))
-    seconds = _children() - before or time.perf_counter() - wall
-    tests = judge.battery(reference.files, task, reference.test_path, seed)
+    with judge.open(reference.files, task) as program:
+        curve = train_and_measure(program, task, seed, next(iter(task.configurations)))
+    case = Case(task, reference.files, reference.test_path)
+    tests = judge.battery(reference.files, case, seed)
     metric = curve.metrics[-1]
     low, high = task.band
     failed = [test.name for test in tests if not test.passed]
     return {
         "slug": slug,
-        "cpu_seconds": round(seconds, 2),
+        "cpu_seconds": round(program.cpu_seconds or 0.0, 2),
         "declared_cpu_seconds": task.cpu_seconds,
         "metric": metric,
         "metric_name": task.metric_name,
@@ -34,8 +33,3 @@ def measure(judge: Judge, slug: str, seed: int = 0) -> dict[str, Any]:
         "topics": list(task.topics),
         "ok": low <= metric <= high and not failed and bool(tests),
     }
-
-
-def _children() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 BAND, BROKEN, YOURS = "░", "×", "●"
 BLOCKS = "▁▂▃▄▅▆▇█"
 LABEL = 7
+HUGE = 1e100  # as good as infinite, and its differences still are numbers
 FULL, NARROW = 70, 40  # columns: a plot, a sparkline, numbers only
 
 
@@ -31,6 +32,9 @@ class Line:
         part = (step - self.steps[left]) / (self.steps[right] - self.steps[left])
         return self.values[left] + part * (self.values[right] - self.values[left])
 
+    def logarithmic(self) -> "Line":
+        return Line(self.steps, [math.log10(v) if 0 < v < math.inf else v for v in self.values])
+
     @property
     def final(self) -> float:
         return self.values[-1] if self.values else math.nan
@@ -52,6 +56,17 @@ class Picture:
     def lines(self) -> list[Line]:
         return [*self.band, *(line for line in (self.broken, self.yours) if line)]
 
+    @property
+    def steep(self) -> bool:
+        """Whether the values span more than a decade above zero: then equal ratios look equal."""
+        every = _finite(v for line in self.lines for v in line.values)
+        return bool(every) and min(every) > 0 and max(every) > 10 * min(every)
+
+    def logarithmic(self) -> "Picture":
+        broken = self.broken and self.broken.logarithmic()
+        yours = self.yours and self.yours.logarithmic()
+        return Picture([line.logarithmic() for line in self.band], broken, yours)
+
     def limits(self) -> tuple[float, float] | None:
         """The range to draw: all that is finite, but nothing far above the reference."""
         band = _finite(v for line in self.band for v in line.values)
@@ -64,7 +79,8 @@ class Picture:
             high = min(high, ceiling) if max(band) > min(band) else high
             floor = min(band) - 2 * (max(band) - min(band))
             low = max(low, floor) if max(band) > min(band) else low
-        return (low, high) if high > low else (low - 0.5, high + 0.5)
+        room = max(0.5, abs(low) / 10)
+        return (low, high) if high - low > 1e-9 * room else (low - room, high + room)
 
 
 def draw(picture: Picture, width: int, height: int = 10, indent: int = 2) -> str:
@@ -80,12 +96,14 @@ def draw(picture: Picture, width: int, height: int = 10, indent: int = 2) -> str
 
 def plot(picture: Picture, columns: int, height: int = 10, indent: int = 2) -> str:
     """Three layers on one grid; what leaves the range is drawn on its edge."""
+    steep = picture.steep
+    picture = picture.logarithmic() if steep else picture
     low, high = picture.limits() or (0.0, 1.0)
     grid = [[" "] * columns for _ in range(height)]
 
     def row(value: float) -> int:
-        if not math.isfinite(value):
-            return height - 1 if value == -math.inf else 0
+        if not abs(value) < HUGE:
+            return height - 1 if value < 0 else 0
         return min(height - 1, max(0, round((high - value) / (high - low) * (height - 1))))
 
     _fill_band(grid, picture, row)
@@ -93,20 +111,23 @@ def plot(picture: Picture, columns: int, height: int = 10, indent: int = 2) -> s
         for column, value in enumerate(line.sampled(columns, picture.last) if line else ()):
             if value is not None:
                 grid[row(value)][column] = glyph
-    rows = [_label(r, height, low, high, indent) + "".join(cells) for r, cells in enumerate(grid)]
+    labels = [high - (high - low) * r / (height - 1) for r in range(height)]
+    labels = [10**value for value in labels] if steep else labels
+    rows = [_label(r, labels, indent) + "".join(cells) for r, cells in enumerate(grid)]
     rows.append(" " * (indent + LABEL + 1) + "└" + "─" * columns)
     end = f"step {picture.last}"
     rows.append(" " * (indent + LABEL + 2) + "0" + end.rjust(columns - 1))
-    if any(not math.isfinite(v) or v > high for line in picture.lines for v in line.values):
-        rows.append(" " * (indent + LABEL + 2) + f"values above {number(high)} are on the top line")
+    if any(not v <= high + 1e-9 for line in picture.lines for v in line.values):
+        rows.append(" " * (indent + LABEL + 2) + f"values above {number(labels[0])} are on the top line")
     return "\n".join(text.rstrip() for text in rows)
 
 
 def sparklines(picture: Picture, columns: int, indent: int = 2) -> str:
-    low, high = picture.limits() or (0.0, 1.0)
+    drawn = picture.logarithmic() if picture.steep else picture
+    low, high = drawn.limits() or (0.0, 1.0)
     rows = []
-    for name, line in _named(picture):
-        blocks = "".join(_block(v, low, high) for v in line.sampled(columns, picture.last))
+    for (name, line), (_, shape) in zip(_named(picture), _named(drawn), strict=True):
+        blocks = "".join(_block(v, low, high) for v in shape.sampled(columns, picture.last))
         rows.append(f"{' ' * indent}{name:9s} {blocks} {number(line.final)}")
     return "\n".join(rows)
 
@@ -155,10 +176,10 @@ def _fill_band(grid: list[list[str]], picture: Picture, row: Callable[[float], i
                 grid[r][column] = BAND
 
 
-def _label(row: int, height: int, low: float, high: float, indent: int) -> str:
-    shown = (row % 3 == 0 and row < height - 2) or row == height - 1
-    value = number(high - (high - low) * row / (height - 1)) if shown else ""
-    return f"{' ' * indent}{value:>{LABEL}s} ┤"
+def _label(row: int, labels: Sequence[float], indent: int) -> str:
+    last = len(labels) - 1
+    shown = (row % 3 == 0 and row < last - 1) or row == last
+    return f"{' ' * indent}{number(labels[row]) if shown else '':>{LABEL}s} ┤"
 
 
 def _named(picture: Picture) -> list[tuple[str, Line]]:
@@ -172,13 +193,13 @@ def _named(picture: Picture) -> list[tuple[str, Line]]:
 def _block(value: float | None, low: float, high: float) -> str:
     if value is None:
         return " "
-    if not math.isfinite(value):
-        return BLOCKS[-1]
+    if not abs(value) < HUGE:
+        return BLOCKS[0 if value < 0 else -1]
     return BLOCKS[min(7, max(0, int((value - low) / (high - low) * 7.999)))]
 
 
 def _finite(values: Iterable[float | None]) -> list[float]:
-    return [v for v in values if v is not None and math.isfinite(v)]
+    return [v for v in values if v is not None and abs(v) < HUGE]
 
 
 def _count(count: int, noun: str) -> str:

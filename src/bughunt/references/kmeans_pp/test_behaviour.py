@@ -158,16 +158,16 @@ def test_the_reported_inertia_never_rises(program, task, seed):
     assert (np.diff(losses) <= 1e-9 * losses[0]).all()
 
 
-def test_the_best_of_several_runs_is_kept(program, task, seed):
+def test_the_best_of_several_runs_is_better_than_one(program, task, seed):
     data = task.data(seed).train
     final = {}
     for restarts in (1, 12):
         model = program.build(seed=seed, restarts=restarts)
         final[restarts] = [
             program.train(model, data, seed + offset, restarts=restarts).next(task.steps)[-1]
-            for offset in range(3)
+            for offset in range(8)
         ]
-    assert max(final[12]) <= min(final[1]) * 1.02
+    assert np.mean(final[12]) < 0.9 * np.mean(final[1])
 
 
 def test_the_reported_inertia_is_that_of_the_model(program, task, seed):

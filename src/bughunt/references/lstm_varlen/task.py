@@ -44,5 +44,5 @@ TASK = Task(
     small={"steps": 40, "hidden": 24, "lr": 1e-2},
     probes=20,
     exports=("LSTM",),
-    cpu_seconds=1.7,
+    cpu_seconds=1.9,
 )

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
@@ -28,7 +29,7 @@ class Config:
     peak_lr: float = 0.01
     last_lr: float = 0.05  # as a share of the peak
     weight_decay: float = 0.1
-    max_norm: float = 1.0
+    max_norm: float = 0.5
 
 
 class SGD(torch.optim.Optimizer):
@@ -140,21 +141,14 @@ class AdamW(Adam):
         return p.grad
 
 
-def make_optimizer(name: str, params: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
-    match name:
-        case "sgd":
-            return SGD(params, lr)
-        case "momentum":
-            return SGD(params, lr, momentum=0.9)
-        case "nesterov":
-            return SGD(params, lr, momentum=0.9, nesterov=True)
-        case "rmsprop":
-            return RMSProp(params, lr, alpha=0.95)
-        case "adam":
-            return Adam(params, lr, betas=(0.9, 0.99))
-        case "adamw":
-            return AdamW(params, lr, betas=(0.9, 0.99))
-    raise ValueError(f"no optimiser is called {name}")
+OPTIMIZERS = {
+    "sgd": SGD,
+    "momentum": partial(SGD, momentum=0.9),
+    "nesterov": partial(SGD, momentum=0.9, nesterov=True),
+    "rmsprop": partial(RMSProp, alpha=0.95),
+    "adam": partial(Adam, betas=(0.9, 0.99)),
+    "adamw": partial(AdamW, betas=(0.9, 0.99)),
+}
 
 
 def parameter_groups(params: Iterable[Tensor], weight_decay: float) -> list[dict[str, object]]:
@@ -201,12 +195,12 @@ def replay(
     After `pause` steps it is saved, and another one made from what was saved carries on.
     """
     params = [nn.Parameter(value.clone()) for value in start]
-    optimizer = make_optimizer(name, parameter_groups(params, weight_decay), lr)
+    optimizer = OPTIMIZERS[name](parameter_groups(params, weight_decay), lr)
     path = []
     for step, grads in enumerate(gradients):
         if step == pause:
             saved = optimizer.state_dict()
-            optimizer = make_optimizer(name, parameter_groups(params, weight_decay), lr)
+            optimizer = OPTIMIZERS[name](parameter_groups(params, weight_decay), lr)
             optimizer.load_state_dict(saved)
         for p, grad in zip(params, grads, strict=True):
             p.grad = None if grad is None else grad.clone()
@@ -235,9 +229,7 @@ def prepare(images: Tensor) -> Tensor:
     return (images.float() / 255 - 0.4) / 0.2
 
 
-def batches(
-    images: Tensor, labels: Tensor, cfg: Config, rng: Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(images: Tensor, labels: Tensor, cfg: Config, rng: Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """One pass over the rows in random order; the last batch takes what is left."""
     order = torch.randperm(len(labels), generator=rng, device=rng.device).to(labels.device)
     for rows in order.split(cfg.batch):
@@ -252,7 +244,7 @@ def endless(data: dict[str, Tensor], cfg: Config, rng: Generator) -> Iterator[tu
 def train(model: nn.Module, data: dict[str, Tensor], cfg: Config, rng: Generator) -> Iterator[float]:
     """Make one update per item, yielding its loss."""
     groups = parameter_groups(model.parameters(), cfg.weight_decay)
-    optimizer = make_optimizer(cfg.optimizer, groups, cfg.peak_lr)
+    optimizer = OPTIMIZERS[cfg.optimizer](groups, cfg.peak_lr)
     stream = itertools.islice(endless(data, cfg, rng), cfg.steps)
     for step, (images, labels) in enumerate(stream):
         for group in optimizer.param_groups:

@@ -69,6 +69,6 @@ TASK = Task(
     probes=12,
     floor=0.01,
     high_variance=True,
-    exports=("physics", "fallen", "CartPole", "choose", "returns", "advantages", "loss"),
+    exports=("physics", "fallen", "CartPole", "choose", "rollout", "returns", "advantages", "loss"),
     cpu_seconds=1.4,
 )

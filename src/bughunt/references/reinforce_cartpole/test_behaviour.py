@@ -134,6 +134,21 @@ def test_exploration_draws_actions_with_the_chances_of_the_policy(program, seed)
     assert actions.float().mean().item() == pytest.approx(0.2, abs=0.03)
 
 
+def test_the_record_of_an_episode_follows_the_cart_until_it_falls(program, seed):
+    start, limit = _states(seed, count=6) * 0.1, 30
+    model = program.build(seed=seed)
+    seen, actions, rewards, alive = program.call("rollout", model, start, limit)
+    for n in range(len(start)):
+        state, length = start[n].tolist(), int(alive[:, n].sum())
+        assert alive[:length, n].all()
+        assert rewards[:length, n].tolist() == [1.0] * length
+        for t in range(length):
+            assert seen[t, n].tolist() == pytest.approx(state, abs=1e-3)
+            state = _gymnasium_step(state, int(actions[t, n]))
+            fell = abs(state[0]) > 2.4 or abs(state[2]) > math.radians(12)
+            assert (fell or t + 1 == limit) == (t + 1 == length)
+
+
 def test_returns_equal_a_loop_over_every_later_reward(program, seed):
     _, _, rewards, alive = _played(seed)
     expected = torch.zeros_like(rewards)

@@ -73,16 +73,6 @@ class CartPole:
         return self.state, reward, terminated, truncated
 
 
-@dataclass(frozen=True)
-class Episodes:
-    """What was seen, done and got; `alive` is false from the step after an episode's last one on."""
-
-    observations: Tensor  # [T, N, 4]
-    actions: Tensor  # [T, N]
-    rewards: Tensor  # [T, N]
-    alive: Tensor  # [T, N]
-
-
 def build(cfg: Config) -> nn.Module:
     """Log-odds of the two pushes for each state."""
     return nn.Sequential(nn.Linear(4, cfg.hidden), nn.Tanh(), nn.Linear(cfg.hidden, 2))
@@ -95,8 +85,8 @@ def choose(logits: Tensor) -> Tensor:  # [N, 2] -> [N]
 
 
 @torch.no_grad()
-def rollout(model: nn.Module, start: Tensor, limit: int) -> Episodes:
-    """Play on until every episode is over."""
+def rollout(model: nn.Module, start: Tensor, limit: int) -> tuple[Tensor, ...]:
+    """Observations [T, N, 4], actions, rewards and who was still playing [T, N], until all are over."""
     env = CartPole(start, limit)
     seen = start
     alive = torch.ones(len(start), dtype=torch.bool, device=start.device)
@@ -107,7 +97,7 @@ def rollout(model: nn.Module, start: Tensor, limit: int) -> Episodes:
         steps.append((seen, actions, reward, alive))
         alive = alive & ~(terminated | truncated)
         seen = after
-    return Episodes(*(torch.stack(column) for column in zip(*steps, strict=True)))
+    return tuple(torch.stack(column) for column in zip(*steps, strict=True))
 
 
 def returns(rewards: Tensor, alive: Tensor, gamma: float) -> Tensor:  # [T, N], [T, N] -> [T, N]
@@ -150,10 +140,10 @@ def train(model: nn.Module, data: dict[str, float], cfg: Config, rng: Generator)
     optim = torch.optim.Adam(model.parameters(), lr=cfg.lr)
     for _ in range(cfg.steps):
         start = torch.rand(cfg.episodes, 4, generator=rng, device=rng.device).to(device)
-        played = rollout(model, data["spread"] * (2 * start - 1), cfg.limit)
-        gains = returns(played.rewards, played.alive, cfg.gamma)
-        merits = advantages(gains, played.alive)
-        value = loss(model, played.observations, played.actions, merits, played.alive, cfg.entropy_bonus)
+        start = data["spread"] * (2 * start - 1)
+        observations, actions, rewards, alive = rollout(model, start, cfg.limit)
+        merits = advantages(returns(rewards, alive, cfg.gamma), alive)
+        value = loss(model, observations, actions, merits, alive, cfg.entropy_bonus)
         optim.zero_grad()
         value.backward()
         optim.step()

@@ -36,9 +36,9 @@ TASK = Task(
     curve_name="held-out loss (nats)",
     metric_name="held-out accuracy",
     metric_higher_is_better=True,
-    band=(0.93, 0.99),
+    band=(0.93, 0.99),  # seeds 0-9: 0.952 to 0.973, standard deviation 0.007
     steps=200,
     small={"steps": 6, "batch": 16, "channels": (6, 10)},
     exports=("batches", "convolve", "learning_rate", "Conv", "BatchNorm", "Block"),
-    cpu_seconds=2.0,
+    cpu_seconds=2.5,
 )

@@ -134,9 +134,7 @@ def prepare(images: Tensor) -> Tensor:  # bytes [B, H, W] -> [B, 1, H, W]
     return (images.float().unsqueeze(1) / 255 - 0.4) / 0.2
 
 
-def batches(
-    images: Tensor, labels: Tensor, cfg: Config, rng: Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(images: Tensor, labels: Tensor, cfg: Config, rng: Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """One pass over the rows in random order; the last batch takes what is left."""
     order = torch.randperm(len(labels), generator=rng, device=rng.device).to(labels.device)
     for rows in order.split(cfg.batch):

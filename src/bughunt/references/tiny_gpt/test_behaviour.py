@@ -335,3 +335,22 @@ def test_a_silent_block_passes_its_input_on(program: Program, seed: int) -> None
     x = state[token][texts] + state[position][: texts.size(1)]
     expected = F.layer_norm(x, (cfg["channels"],)) @ state[token].T
     torch.testing.assert_close(forward(program, model, texts), expected.double(), rtol=1e-3, atol=1e-4)
+
+
+def test_without_attention_each_block_adds_its_mlp(program: Program, seed: int) -> None:
+    cfg = program.config()
+    C = cfg["channels"]
+    model = program.build(seed=seed, init_std=0.3)
+    state = program.state(model)
+    mixers = of_shape(program, model, C, C)
+    program.load_state(model, {name: torch.zeros(C, C) for name in mixers})
+    token, position = (state[of_shape(program, model, cfg[n], C)[0]] for n in ("vocab", "context"))
+    texts = grammar.corpus(5, seed)[:, :-1]
+    x = token[texts] + position[: texts.size(1)]
+    ups, downs = of_shape(program, model, 4 * C, C), of_shape(program, model, C, 4 * C)
+    for up, down in zip(ups, downs, strict=True):
+        x = x + F.gelu(F.layer_norm(x, (C,)) @ state[up].T) @ state[down].T
+    expected = F.layer_norm(x, (C,)) @ token.T
+    scale = float(expected.std())
+    answer = forward(program, model, texts) / scale
+    torch.testing.assert_close(answer, expected.double() / scale, rtol=0, atol=0.01)
