@@ -45,7 +45,7 @@ class Program(Protocol):
     def predict(self, model: Model, inputs: Value) -> Value:
         """`predict(model, inputs)`."""
 
-    def call(self, name: str, *args: Value, keep: bool = False, **kwargs: Value) -> Value:
+    def call(self, name: str, /, *args: Value, keep: bool = False, **kwargs: Value) -> Value:
         """Any function or class of the program by (dotted) name; models may be arguments.
 
         With `keep` the result stays in the worker and a handle comes back; a method of a kept object is
@@ -69,6 +69,9 @@ class Program(Protocol):
 
     def gradients(self, model: Model) -> dict[str, Value]:
         """For each parameter the gradient as last accumulated before an update, by name."""
+
+    def watch_gradients(self, model: Model, flag: bool) -> None:
+        """Keep a copy of each gradient as it is accumulated, so that a later `zero_grad` does not matter."""
 
     def train_mode(self, model: Model, flag: bool) -> None:
         """`model.train(flag)`."""

@@ -71,8 +71,7 @@ def test_the_seal_hides_the_bug_from_a_search(folder):
 def test_a_damaged_file_is_named_with_the_remedy(folder, name):
     (folder / name).write_bytes(b"\xff\x00 = [")
     with pytest.raises(IntegrityError, match=name) as caught:
-        challenge = Challenge.load(folder)
-        challenge.program(), challenge.sealed(), challenge.curves()
+        _read(folder)
     assert "generate it again" in caught.value.remedy
 
 
@@ -92,3 +91,8 @@ def test_a_set_from_another_format_is_refused(folder):
 
 def _load(folder):
     return Challenge.load(folder)
+
+
+def _read(folder):
+    challenge = _load(folder)
+    return challenge.program(), challenge.sealed(), challenge.curves()

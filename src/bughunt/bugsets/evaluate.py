@@ -5,11 +5,11 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import platformdirs
 
@@ -56,20 +56,35 @@ class Finding:
     reported: Sequence[Sequence[float]] = field(default_factory=tuple)
 
 
-def evaluate(jobs: Iterable[Job], workers: int = 2) -> list[Finding]:
-    """The findings in the order of the jobs; those already on disk are not run again."""
-    jobs = list(jobs)
-    known = {index: finding for index, job in enumerate(jobs) if (finding := _recall(job))}
-    missing = [index for index in range(len(jobs)) if index not in known]
-    if missing:
-        context = get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(missing)), context, _start) as pool:
-            running = {pool.submit(_run, jobs[index]): index for index in missing}
-            for future in as_completed(running):
-                index = running[future]
-                known[index] = future.result()
-                _remember(jobs[index], known[index])
-    return [known[index] for index in range(len(jobs))]
+class Evaluator:
+    """A pool of judging processes, started when first needed and kept until the end."""
+
+    def __init__(self, workers: int = 2) -> None:
+        self._workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def __call__(self, jobs: Sequence[Job]) -> list[Finding]:
+        """The findings in the order of the jobs; those already on disk are not run again."""
+        known = {index: finding for index, job in enumerate(jobs) if (finding := _recall(job))}
+        missing = [index for index in range(len(jobs)) if index not in known]
+        running = {self._submit(jobs[index]): index for index in missing}
+        for future in as_completed(running):
+            index = running[future]
+            known[index] = future.result()
+            _remember(jobs[index], known[index])
+        return [known[index] for index in range(len(jobs))]
+
+    def _submit(self, job: Job) -> Future[Finding]:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(self._workers, get_context("spawn"), _start)
+        return self._pool.submit(_run, job)
 
 
 _judge: Judge | None = None

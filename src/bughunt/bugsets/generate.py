@@ -20,7 +20,7 @@ from bughunt_mutator import apply as splice
 from bughunt import __version__, references
 from bughunt.bugsets import giveaway, symptom, write
 from bughunt.bugsets.challenge import BugSet, Curves, Sealed
-from bughunt.bugsets.evaluate import Finding, Job, evaluate
+from bughunt.bugsets.evaluate import Evaluator, Finding, Job
 from bughunt.errors import BughuntError, UsageError
 from bughunt.references import Reference
 
@@ -63,10 +63,10 @@ def generate(
         raise UsageError(f"{folder} exists already", "choose another name or remove the folder")
     slugs = list(reference_slugs) or references.slugs()
     accepted: list[Accepted] = []
-    for position, slug in enumerate(slugs):
-        wanted = (count - len(accepted)) / (len(slugs) - position)
-        found = _from_program(slug, math.ceil(wanted), seed, operator_ids, accepted, on_event, workers)
-        accepted += found
+    with Evaluator(workers) as evaluate:
+        for position, slug in enumerate(slugs):
+            wanted = math.ceil((count - len(accepted)) / (len(slugs) - position))
+            accepted += _from_program(slug, wanted, seed, operator_ids, accepted, on_event, evaluate)
     if len(accepted) < count:
         raise BughuntError(
             f"only {len(accepted)} of {count} challenges passed every gate",
@@ -82,7 +82,7 @@ def _from_program(
     operator_ids: Sequence[str],
     so_far: Sequence[Accepted],
     on_event: Event,
-    workers: int,
+    evaluate: Evaluator,
 ) -> list[Accepted]:
     reference = references.load(slug)
     seeds = hidden_seeds(seed, slug)
@@ -91,13 +91,13 @@ def _from_program(
     accepted: list[Accepted] = []
     candidates = _candidates(reference, seed, operator_ids, used)
     while len(accepted) < wanted and (batch := _take(candidates, BATCH)):
-        first = _tell_apart(reference, batch, seeds, workers)
+        first = _tell_apart(reference, batch, seeds, evaluate)
         for mutant, configuration, finding in first:
             if len(accepted) == wanted or any(item.mutant.row == mutant.row for item in accepted):
                 continue
             if configuration not in healthy:
-                healthy[configuration] = _healthy(reference, configuration, seeds, workers)
-            item = _prove(reference, mutant, configuration, finding, healthy[configuration], seed, workers)
+                healthy[configuration] = _healthy(reference, configuration, seeds, evaluate)
+            item = _prove(reference, mutant, configuration, finding, healthy[configuration], seed, evaluate)
             verdict = f"{item.label}, {len(item.failed)} tests" if item else "refused"
             on_event(f"{slug} {mutant.row} line {mutant.line}: {verdict}")
             accepted += [item] if item else []
@@ -125,7 +125,7 @@ def _candidates(
     ]
     order = sorted(mutants, key=lambda m: _draw(seed, reference.slug, m.key))
     nth: Counter[str] = Counter()
-    ranked = []
+    ranked: list[tuple[int, int, Mutant]] = []
     for mutant in order:
         ranked.append((used[mutant.operator] + nth[mutant.row], len(ranked), mutant))
         nth[mutant.row] += 1
@@ -137,18 +137,18 @@ def _take(candidates: Iterator[Mutant], count: int) -> list[Mutant]:
 
 
 def _tell_apart(
-    reference: Reference, batch: Sequence[Mutant], seeds: Sequence[int], workers: int
+    reference: Reference, batch: Sequence[Mutant], seeds: Sequence[int], evaluate: Evaluator
 ) -> list[tuple[Mutant, str, Finding]]:
     """Those of the batch that differ from the reference, with the configuration in which they do."""
     names = list(reference.task.configurations)
-    looks = _looks(reference, batch, names, seeds[0], workers, differential=True)
+    looks = _looks(reference, batch, names, seeds[0], evaluate, differential=True)
     differing = {
         mutant: [name for name, look in zip(names, row, strict=True) if look.equal is False]
         for mutant, row in zip(batch, looks, strict=True)
         if not any(look.error for look in row)
     }
     tried = [mutant for mutant, found in differing.items() if found]
-    tests = _looks(reference, tried, names[:1], seeds[0], workers, tests=True)
+    tests = _looks(reference, tried, names[:1], seeds[0], evaluate, tests=True)
     return [
         (mutant, differing[mutant][0], look)
         for mutant, (look,) in zip(tried, tests, strict=True)
@@ -161,23 +161,25 @@ def _looks(
     mutants: Sequence[Mutant],
     configurations: Sequence[str],
     seed: int,
-    workers: int,
-    **sides: bool,
+    evaluate: Evaluator,
+    *,
+    tests: bool = False,
+    differential: bool = False,
 ) -> list[list[Finding]]:
     text = reference.files["train.py"]
     jobs = [
-        Job(reference.slug, name, {"train.py": mutant.apply(text)}, seed=seed, **sides)
+        Job(reference.slug, name, {"train.py": mutant.apply(text)}, tests, differential, (), seed)
         for mutant in mutants
         for name in configurations
     ]
-    findings = evaluate(jobs, workers)
+    findings = evaluate(jobs)
     width = len(configurations)
     return [findings[index : index + width] for index in range(0, len(findings), width)]
 
 
-def _healthy(reference: Reference, configuration: str, seeds: Sequence[int], workers: int) -> Finding:
+def _healthy(reference: Reference, configuration: str, seeds: Sequence[int], evaluate: Evaluator) -> Finding:
     jobs = [Job(reference.slug, configuration, reference.files, curve_seeds=(s,)) for s in seeds]
-    return _joined(evaluate(jobs, workers))
+    return _joined(evaluate(jobs))
 
 
 def _joined(findings: Sequence[Finding]) -> Finding:
@@ -197,7 +199,7 @@ def _prove(
     tests: Finding,
     healthy: Finding,
     seed: int,
-    workers: int,
+    evaluate: Evaluator,
 ) -> Accepted | None:
     """Disguise the mutant and show that the disguise changes nothing: the square commutes, bit for bit."""
     text = reference.files["train.py"]
@@ -212,7 +214,7 @@ def _prove(
     jobs = [Job(slug, configuration, {"train.py": plain}, curve_seeds=(seeds[0],))]
     jobs += [Job(slug, configuration, {"train.py": repaired}, curve_seeds=(seeds[0],))]
     jobs += [Job(slug, configuration, {"train.py": broken}, curve_seeds=(s,)) for s in seeds[:BROKEN_SEEDS]]
-    looks = evaluate(jobs, workers)
+    looks = evaluate(jobs)
     sick = _joined(looks[2:])
     if any(look.error for look in looks) or healthy.error:
         return None

@@ -31,11 +31,20 @@ def _scaled(value: float, scale: str) -> float:
 
 
 def label(reference: Runs, broken: Runs, scale: str) -> str:
-    """`visible`, `deceptive` (looks better than is right) or `silent`: 5 standard deviations decide."""
+    """`visible`, `deceptive` (looks better than is right) or `silent`.
+
+    Five seed standard deviations of the area decide, or ends that all lie outside the reference's by more
+    than the reference's own range.
+    """
     if not all(math.isfinite(value) for run in broken for value in run):
         return "visible"
     z = effect(reference, broken, scale)
-    return "visible" if z >= 5 else "deceptive" if z <= -5 else "silent"
+    ends = [_scaled(run[-1], scale) for run in reference]
+    sick = [_scaled(run[-1], scale) for run in broken]
+    margin = max(max(ends) - min(ends), 0.05)
+    if z >= 5 or min(sick) > max(ends) + margin:
+        return "visible"
+    return "deceptive" if z <= -5 or max(sick) < min(ends) - margin else "silent"
 
 
 def sentence(test: str) -> str:
@@ -108,6 +117,6 @@ def number(value: float) -> str:
     if not math.isfinite(value):
         return "NaN"
     if value == 0 or 1e-3 <= abs(value) < 1e4:
-        digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+        digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 2
         return f"{value:.{min(digits, 5)}f}"
     return f"{value:.2e}"

@@ -12,11 +12,11 @@ from bughunt.errors import BughuntError
 from bughunt.judge import wire
 from bughunt.judge.limits import Limits
 from bughunt.judge.zygote import Process, Zygote
+from bughunt.task import Model
 
 Kind = Literal["error", "exit", "contract", "timeout", "memory", "protocol", "infra"]
 Reported = ("error", "exit", "contract", "memory")  # what a worker can say of itself
 Value = Any
-Model = wire.Handle
 
 NUMBERS = itertools.count(1)  # of kept objects; never twice, so that a handle fits one program alone
 

@@ -1,5 +1,7 @@
 """The judge's side of `kmeans-pp`: clusters of unlike sizes and spreads, in unlike units."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,7 +57,7 @@ def adjusted_rand(one: Labels, other: Labels) -> float:
     return 1.0 if best == chance else (together - chance) / (best - chance)
 
 
-def _measure(program: Program, model: Model, held_out: dict[str, NDArray]) -> Measurement:
+def _measure(program: Program, model: Model, held_out: dict[str, NDArray[Any]]) -> Measurement:
     points, truth = held_out["points"], held_out["labels"]
     labels = np.asarray(program.predict(model, points))
     ratio = scatter(points, labels) / scatter(points, truth)
