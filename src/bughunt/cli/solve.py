@@ -18,7 +18,7 @@ LIMIT, ENVIRONMENT, UNSOLVED = 4, 3, 1
 @click.command("check")
 @id_argument
 @click.option("--tests", "tests_only", is_flag=True, help="Only the behaviour tests, no curve.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), default="cpu", show_default=True)
 @plot_option
 @json_option
 @click.pass_obj

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bughunt.bugsets.challenge import Challenge
+from bughunt.errors import MachineError
 from bughunt.judge.verdict import Curve, Outcome, TestResult, Verdict
 from bughunt.play.files import write_text, write_tree
 from bughunt.play.hints import points
@@ -83,6 +84,7 @@ def attempt(
     if fault:
         verdict = Verdict(Outcome.ERROR, 0.0, detail=fault, layer="syntax")
         return Attempt(challenge, 0, kind, 0, device, changed, verdict)
+    device = chosen_device(device)
     key = digest(challenge.id, files)
     count = SUBMIT_SEEDS if kind == "submit" else CHECK_SEEDS
     seeds = choose_seeds(key, challenge.sealed().seeds, count)
@@ -92,6 +94,18 @@ def attempt(
         number = _next_number(workspace, challenge)
     result = Attempt(challenge, number, kind, len(seeds), device, changed, verdict)
     return _record(workspace, result, files, key) if number else result
+
+
+def chosen_device(wanted: str) -> str:
+    """`auto` is a GPU where there is one; MachineError where `cuda` was asked for and is not there."""
+    if wanted == "cpu":
+        return wanted
+    import torch
+
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise MachineError("this torch sees no CUDA device", "bughunt check --device cpu")
+    return "cuda" if there else "cpu"
 
 
 def _judge(
