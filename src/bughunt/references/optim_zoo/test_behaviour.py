@@ -27,10 +27,11 @@ ORACLES: dict[str, Callable[[Groups, float], torch.optim.Optimizer]] = {
 
 
 def scene(seed: int, steps: int) -> tuple[list[Tensor], list[list[Tensor | None]]]:
-    """A matrix and a vector, and gradients of very different sizes for them."""
+    """Matrices and vectors, and gradients of very different sizes for them."""
     rng = torch.Generator().manual_seed(seed)
-    start = [torch.randn(3, 2, generator=rng), torch.randn(4, generator=rng)]
-    scale = [torch.tensor([[1e-4, 1.0]]), torch.tensor([1e-9, 1e-2, 1.0, 10.0])]
+    start = [torch.randn(shape, generator=rng) for shape in ((3, 2), (4,), (2, 2), (1,))]
+    sizes = ([[1e-4, 1.0]], [1e-9, 1e-2, 1.0, 10.0], [[1.0, 3.0]], [0.1])
+    scale = [torch.tensor(size) for size in sizes]
     grads: list[list[Tensor | None]] = [
         [s * (0.3 + torch.randn(p.shape, generator=rng)) for p, s in zip(start, scale, strict=True)]
         for _ in range(steps)
@@ -43,8 +44,8 @@ def oracle_path(
 ) -> list[list[Tensor]]:
     params = [torch.nn.Parameter(p.clone()) for p in start]
     groups = [
-        {"params": params[:1], "weight_decay": decay},
-        {"params": params[1:], "weight_decay": 0.0},
+        {"params": params[::2], "weight_decay": decay},
+        {"params": params[1::2], "weight_decay": 0.0},
     ]
     optimizer = ORACLES[name](groups, lr)
     path = []
@@ -91,7 +92,7 @@ def test_a_saved_optimiser_carries_on_where_it_was(program: Program, seed: int, 
 def test_a_parameter_without_gradient_is_left_alone(program: Program, seed: int, name: str) -> None:
     start, grads = scene(seed, 12)
     for step in (0, 1, 5):
-        grads[step][0] = None
+        grads[step][:2] = [None, None]
     found = program.call("replay", name, start, grads, 0.02, 0.1)
     assert_same_path(found, oracle_path(name, start, grads, 0.02, 0.1))
 
@@ -213,6 +214,15 @@ def test_predictions_are_log_probabilities(program: Program, seed: int) -> None:
     answers = program.predict(model, data["images"])
     assert answers.shape == (ROWS, 10)
     torch.testing.assert_close(answers.exp().sum(dim=1), torch.ones(ROWS))
+
+
+def test_the_network_is_not_linear(program: Program, seed: int) -> None:
+    model, data = trained(program, seed)
+    left, right = data["images"][:20].float(), data["images"][20:40].float()
+    ends = program.predict(model, torch.cat([left, right, (left + right) / 2]))
+    scores = ends - ends.mean(dim=1, keepdim=True)  # an affine network would keep the middle
+    one, other, middle = scores.split(20)
+    assert ((one + other) / 2 - middle).abs().max() > 1e-2
 
 
 def test_predict_is_repeatable_and_leaves_nothing_changed(program: Program, seed: int) -> None:

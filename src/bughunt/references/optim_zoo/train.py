@@ -54,10 +54,7 @@ class SGD(torch.optim.Optimizer):
                 if p.grad is None:
                     continue
                 grad = p.grad + group["weight_decay"] * p
-                state = self.state[p]
-                if "velocity" not in state:
-                    state["velocity"] = torch.zeros_like(p)
-                velocity = state["velocity"]
+                velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
                 velocity.mul_(momentum).add_(grad)
                 move = grad + momentum * velocity if group["nesterov"] else velocity
                 p.sub_(group["lr"] * move)
@@ -85,10 +82,7 @@ class RMSProp(torch.optim.Optimizer):
                 if p.grad is None:
                     continue
                 grad = p.grad + group["weight_decay"] * p
-                state = self.state[p]
-                if "square" not in state:
-                    state["square"] = torch.zeros_like(p)
-                square = state["square"]
+                square = self.state[p].setdefault("square", torch.zeros_like(p))
                 square.mul_(alpha).add_((1 - alpha) * grad**2)
                 p.sub_(group["lr"] * grad / (square.sqrt() + group["eps"]))
 
@@ -120,12 +114,9 @@ class Adam(torch.optim.Optimizer):
                     continue
                 grad = self.decay(p, group)
                 state = self.state[p]
-                if "step" not in state:
-                    state["step"] = 0
-                    state["mean"] = torch.zeros_like(p)
-                    state["square"] = torch.zeros_like(p)
-                state["step"] += 1
-                mean, square = state["mean"], state["square"]
+                state["step"] = state.get("step", 0) + 1
+                mean = state.setdefault("mean", torch.zeros_like(p))
+                square = state.setdefault("square", torch.zeros_like(p))
                 mean.mul_(beta1).add_((1 - beta1) * grad)
                 square.mul_(beta2).add_((1 - beta2) * grad**2)
                 mean_now = mean / (1 - beta1 ** state["step"])
@@ -236,16 +227,12 @@ def batches(images: Tensor, labels: Tensor, cfg: Config, rng: Generator) -> Iter
         yield images[rows], labels[rows]
 
 
-def endless(data: dict[str, Tensor], cfg: Config, rng: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    while True:
-        yield from batches(data["images"], data["labels"], cfg, rng)
-
-
 def train(model: nn.Module, data: dict[str, Tensor], cfg: Config, rng: Generator) -> Iterator[float]:
     """Make one update per item, yielding its loss."""
     groups = parameter_groups(model.parameters(), cfg.weight_decay)
     optimizer = OPTIMIZERS[cfg.optimizer](groups, cfg.peak_lr)
-    stream = itertools.islice(endless(data, cfg, rng), cfg.steps)
+    passes = (batches(data["images"], data["labels"], cfg, rng) for _ in itertools.count())
+    stream = itertools.islice(itertools.chain.from_iterable(passes), cfg.steps)
     for step, (images, labels) in enumerate(stream):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, cfg)

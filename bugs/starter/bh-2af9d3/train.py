@@ -1,0 +1,186 @@
+"""A residual network that reads glyphs, with its convolution and its normalisation written out.
+
+A convolution is one matrix product once every patch under the kernel has become a column. Blocks add
+what they compute to what they were given, so that a deep network can start out as a shallow one.
+
+Shapes: B batch, C channels in, O channels out, H height, W width, S kernel size, L places, K classes.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    classes: int = 10
+    channels: tuple[int, ...] = (16, 24, 32)  # of the stages; each after the first halves the map
+    momentum: float = 0.1  # of the running statistics
+    eps: float = 1e-5
+    batch: int = 64
+    steps: int = 200
+    peak_lr: float = 0.3
+    rise: float = 0.25  # share of the steps
+    inertia: float = 0.9
+    weight_decay: float = 2e-3
+
+
+def convolve(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """Slide kernels `[O, C, S, S]` over maps `[B, C, H, W]`."""
+    B, _, H, W = x.shape
+    O, _, S, _ = weight.shape  # noqa: E741
+    height_here = (H + 2 * padding - S) // stride + 1
+    breadth = (W + 2 * padding - S) // stride + 1
+    columns_val = F.unfold(x, S, padding=padding, stride=stride)  # [B, C * S * S, L]
+    places_val = columns_val.transpose(1, 2) @ weight.flatten(1).T  # [B, L, O]
+    return places_val.transpose(1, 2).reshape(B, O, height_here, breadth)
+
+
+class Conv(nn.Module):
+    def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1) -> None:
+        super().__init__()
+        cur_fan = inputs * size * size
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, size, size) * math.sqrt(2 / cur_fan))
+        self.stride = stride
+        self.padding = size // 2
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, C, H, W] -> [B, O, H', W']
+        return convolve(x, self.weight, self.stride, self.padding)
+
+
+class BatchNorm(nn.Module):
+    """Each channel by its own statistics: of the batch in training, of the past otherwise."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, cfg: Config) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.momentum = cfg.momentum
+        self.eps = cfg.eps
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, C, H, W] -> [B, C, H, W]
+        if self.training:
+            avg = x.mean(dim=(0, 2, 3))
+            spread = x.var(dim=(0, 2, 3), unbiased=False)
+            self.remember(avg, spread, x.numel() // x.size(1))
+        else:
+            avg, spread = self.running_mean, self.running_var
+        factor = self.weight / torch.sqrt(spread + self.eps)
+        cur_shift = self.bias - avg * factor
+        return x * factor[:, None, None] + cur_shift[:, None, None]
+
+    @torch.no_grad()
+    def remember(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Move the running statistics a step; the variance kept is the unbiased one."""
+        self.running_mean.lerp_(mean, self.momentum)
+
+
+class Block(nn.Module):
+    """Two convolutions whose result is added to the way around them."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, cfg: Config) -> None:
+        super().__init__()
+        self.conv1 = Conv(inputs, outputs, 3, stride)
+        self.norm1 = BatchNorm(outputs, cfg)
+        self.conv2 = Conv(outputs, outputs, 3)
+        self.norm2 = BatchNorm(outputs, cfg)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(Conv(inputs, outputs, 1, stride), BatchNorm(outputs, cfg))
+        nn.init.zeros_(self.norm2.weight)  # at first only the way around counts
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, C, H, W] -> [B, O, H', W']
+        res = self.norm1(self.conv1(x)).relu()
+        res = self.norm2(self.conv2(res))
+        return (self.shortcut(x) + res).relu()
+
+
+class ResNetImpl(nn.Module):
+    def __init__(self, cfg: Config) -> None:
+        super().__init__()
+        breadth = cfg.channels[0]
+        self.stem = nn.Sequential(Conv(1, breadth, 3, stride=2), BatchNorm(breadth, cfg), nn.ReLU())
+        blocks_here = []
+        for stage_val, outs in enumerate(cfg.channels):
+            cur_stride = 1 if stage_val == 0 else 2
+            blocks_here.append(Block(breadth, outs, cur_stride, cfg))
+            breadth = outs
+        self.blocks = nn.Sequential(*blocks_here)
+        self.head = nn.Linear(breadth, cfg.classes)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, images: Tensor) -> Tensor:  # [B, 1, H, W] -> [B, K]
+        maps_here = self.blocks(self.stem(images))
+        return self.head(maps_here.mean(dim=(2, 3)))
+
+
+def build(cfg: Config) -> nn.Module:
+    return ResNetImpl(cfg)
+
+
+def prepare_here(images: Tensor) -> Tensor:  # bytes [B, H, W] -> [B, 1, H, W]
+    """Pixels around zero, with a channel axis."""
+    return (images.float().unsqueeze(1) / 255 - 0.4) / 0.2
+
+
+def batches(images: Tensor, labels: Tensor, cfg: Config, rng: Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """One pass over the rows in random order; the last batch takes what is left."""
+    sequence = torch.randperm(len(labels), generator=rng, device=rng.device).to(labels.device)
+    for records in sequence.split(cfg.batch):
+        yield images[records], labels[records]
+
+
+def learning_rate(step: int, cfg: Config) -> float:
+    """A linear climb to the peak, then half a cosine down to zero."""
+    cur_top = cfg.rise * cfg.steps
+    if step < cur_top:
+        return cfg.peak_lr * (step + 1) / (cur_top + 1)
+    done_part = (step - cur_top) / (cfg.steps - cur_top)
+    return cfg.peak_lr * 0.5 * (1 + math.cos(math.pi * done_part))
+
+
+def parameter_groups_here(model: nn.Module, cfg: Config) -> list[dict[str, object]]:
+    """Kernels and matrices decay; scales, shifts and biases do not."""
+    cur_decayed = [prob_p for prob_p in model.parameters() if prob_p.dim() > 1]
+    spared_val = [prob_p for prob_p in model.parameters() if prob_p.dim() <= 1]
+    return [
+        {"params": cur_decayed, "weight_decay": cfg.weight_decay},
+        {"params": spared_val, "weight_decay": 0.0},
+    ]
+
+
+def train(model: nn.Module, data: dict[str, Tensor], cfg: Config, rng: Generator) -> Iterator[float]:
+    """Make one update per item, yielding its loss."""
+    this_groups = parameter_groups_here(model, cfg)
+    solver = torch.optim.SGD(this_groups, lr=cfg.peak_lr, momentum=cfg.inertia, nesterov=True)
+    iteration = 0
+    while iteration < cfg.steps:
+        for pictures, targets in batches(data["images"], data["labels"], cfg, rng):
+            for bucket in solver.param_groups:
+                bucket["lr"] = learning_rate(iteration, cfg)
+            model.train()
+            solver.zero_grad()
+            err = F.cross_entropy(model(prepare_here(pictures)), targets)
+            err.backward()
+            solver.step()
+            iteration += 1
+            yield err.item()
+            if iteration == cfg.steps:
+                break
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: Tensor) -> Tensor:  # [B, H, W] -> [B, K]
+    """Log-probabilities of the classes."""
+    model.eval()
+    return model(prepare_here(images)).log_softmax(dim=1)
