@@ -91,9 +91,8 @@ def _from_program(
     accepted: list[Accepted] = []
     candidates = _candidates(reference, seed, operator_ids, used)
     while len(accepted) < wanted and (batch := _take(candidates, BATCH)):
-        first = _tell_apart(reference, batch, seeds, evaluate)
-        for mutant, configuration, finding in first:
-            if len(accepted) == wanted or any(item.mutant.row == mutant.row for item in accepted):
+        for mutant, configuration, finding in _tell_apart(reference, batch, seeds, evaluate):
+            if any(item.mutant.row == mutant.row for item in accepted):
                 continue
             if configuration not in healthy:
                 healthy[configuration] = _healthy(reference, configuration, seeds, evaluate)
@@ -101,7 +100,17 @@ def _from_program(
             verdict = f"{item.label}, {len(item.failed)} tests" if item else "refused"
             on_event(f"{slug} {mutant.row} line {mutant.line}: {verdict}")
             accepted += [item] if item else []
-    return accepted
+    return _varied(accepted, wanted)
+
+
+def _varied(accepted: Sequence[Accepted], wanted: int) -> list[Accepted]:
+    """The first of each label, then the second of each, until there are enough."""
+    nth: Counter[str] = Counter()
+    ranked: list[tuple[int, int, Accepted]] = []
+    for item in accepted:
+        ranked.append((nth[item.label], len(ranked), item))
+        nth[item.label] += 1
+    return [item for _, _, item in sorted(ranked, key=lambda entry: entry[:2])[:wanted]]
 
 
 def hidden_seeds(seed: int, slug: str) -> tuple[int, ...]:

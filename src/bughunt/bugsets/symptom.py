@@ -86,8 +86,8 @@ def brief(
     lines = [
         f"**Report.** {_report(task, kind, failing)}",
         "",
-        f"**Contract.** A healthy run ends with {task.curve_name} {number(low)} to {number(high)} and "
-        f"{task.metric_name} {number(min(healthy))} to {number(max(healthy))}"
+        f"**Contract.** A healthy run ends with {task.curve_name} {span(low, high)} and "
+        f"{task.metric_name} {span(min(healthy), max(healthy))}"
         + (f"; {task.curve_name} below {number(task.floor)} is impossible." if task.floor else "."),
         "",
         f"**This code.** {task.curve_name} {number(final)}, {task.metric_name} {number(fmean(sick))}.",
@@ -110,6 +110,12 @@ def _report(task: Task, kind: str, failing: Sequence[str]) -> str:
         f"Since the last refactoring {task.curve_name} is not what it was. No exception is raised; the data "
         "did not change."
     )
+
+
+def span(low: float, high: float) -> str:
+    """A range, or one number where three digits do not tell its ends apart."""
+    ends = number(low), number(high)
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def number(value: float) -> str:

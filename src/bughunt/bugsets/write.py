@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +14,15 @@ from bughunt_mutator.operator import Operator
 from bughunt_mutator.registry import load_operators
 
 from bughunt import __version__
+from bughunt.bugsets import symptom
 from bughunt.bugsets.challenge import CURVES, FORMAT_VERSION, SEALED, Curves, Sealed
 from bughunt.references import Reference
 
 if TYPE_CHECKING:
     from bughunt.bugsets.generate import Accepted
+
+
+RUNG = re.compile(r"^(LOOK|WHERE|WHAT):? +")  # the screen names the rung itself
 
 
 def operator_of(mutant: Mutant) -> Operator:
@@ -71,7 +76,7 @@ def sealed(reference: Reference, mutant: Mutant, item: "Accepted", seed: int) ->
         operators=[mutant.operator],
         rows=[mutant.row],
         category=operator.category,
-        hints=list(operator.hints_in(function)),
+        hints=[RUNG.sub("", hint) for hint in operator.hints_in(function)],
         post_mortem=post_mortem(operator, item),
         evidence=list(operator.evidence),
         repaired={"train.py": item.repaired},
@@ -96,12 +101,11 @@ def post_mortem(operator: Operator, item: "Accepted") -> str:
         item.broken.splitlines(), item.repaired.splitlines(), "broken", "repaired", lineterm="", n=2
     )
     parts = [
-        f"**What it was.** {operator.symptom}",
+        f"**What it was.** `{item.mutant.row}`. {operator.mechanism}",
         "```diff\n" + "\n".join(diff) + "\n```",
-        f"**Why it shows so.** {operator.mechanism}",
+        f"**How it shows.** {operator.symptom} In the curve: {item.label}.",
         f"**Repair.** {operator.repair}",
-        f"**In the curve.** {item.label}.",
-        "**Checks that see it.** " + ", ".join(item.failed) + ".",
+        "**Checks that see it.** " + "; ".join(symptom.sentence(name) for name in item.failed) + ".",
     ]
     return "\n\n".join(parts) + "\n"
 
