@@ -31,7 +31,7 @@ def test_the_mutator_imports_libcst_and_the_standard_library_alone(path):
 
 
 def test_torch_is_known_in_few_places():
-    """The programs and the judge; the writers of data and TensorBoard runs; the doctor, who asks its version."""
+    """The programs, the judge, the writers of data and of TensorBoard runs, and the doctor."""
     package = ROOT / "src" / "bughunt"
     knowing = {path.relative_to(package) for path in package.rglob("*.py") if "torch" in set(imported(path))}
     assert {path.parts[0] for path in knowing} <= {"references", "judge", "play", "show", "cli"}

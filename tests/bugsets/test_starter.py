@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from bughunt_mutator.registry import load_operators
 
 from bughunt import references
 from bughunt.bugsets import library, verify
-from bughunt_mutator.registry import load_operators
 
 STARTER = library.find_set("starter")
 CHALLENGES = STARTER.challenges()
