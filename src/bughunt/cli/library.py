@@ -28,7 +28,7 @@ def operators_command(context: click.Context) -> None:
 @click.pass_obj
 def list_operators(session: Session) -> None:
     """All operators: category, difficulty, the rows of the catalogue they write."""
-    from bughunt.show.screens import table
+    from bughunt.show.tables import table
 
     operators = _operators()
     if session.json:
@@ -104,7 +104,7 @@ def references_command(context: click.Context) -> None:
 def list_references(session: Session) -> None:
     """All reference programs: kind, topics, CPU seconds."""
     from bughunt import references
-    from bughunt.show.screens import table
+    from bughunt.show.tables import table
 
     listing = references.listing()
     if session.json:
@@ -149,7 +149,7 @@ def mutate_command(session: Session, file: Path, operators: tuple[str, ...], key
     """List every bug that the operators could write into a Python file."""
     from bughunt_mutator import enumerate_mutants
 
-    from bughunt.show.screens import table
+    from bughunt.show.tables import table
 
     text = _source(file)
     unknown = sorted(set(operators) - set(_operators()))

@@ -142,7 +142,7 @@ def goto_command(session: Session, id_: str, plot: bool | None) -> None:
 @click.pass_obj
 def list_command(session: Session, set_name: str | None, pending: bool, solved: bool) -> None:
     """All challenges: level, minutes, state and symptom."""
-    from bughunt.show.screens import table
+    from bughunt.show.tables import table
 
     state = session.state()
     rows = []
@@ -176,7 +176,7 @@ def _row(challenge: "Challenge", state: str) -> dict[str, object]:
 def status_command(session: Session) -> None:
     """What is open, what is solved, and the points."""
     from bughunt.bugsets import library
-    from bughunt.show.screens import bar, table
+    from bughunt.show.tables import bar, table
 
     workspace, state = session.workspace, session.state()
     counts = [(s.name, sum(state.of(id_).solved for id_ in s.order), len(s.order)) for s in library.sets()]

@@ -19,7 +19,7 @@ def set_command() -> None:
 def list_sets(session: Session) -> None:
     """All sets and how many challenges they hold."""
     from bughunt.bugsets import library
-    from bughunt.show.screens import table
+    from bughunt.show.tables import table
 
     found = library.sets()
     if session.json:
