@@ -1,29 +1,7 @@
 """The judge's side of `optim-zoo`: glyphs sorted by class, log-probabilities scored on others."""
 
-import torch
-from torch.nn import functional as F
-
-from bughunt.references.data.glyphs import glyphs
-from bughunt.task import Data, Measurement, Model, Program, Task, Value
-
-TRAIN_ROWS = 1500
-HELD_OUT_ROWS = 1000
-
-
-def data(seed: int) -> Data:
-    return Data(
-        train=glyphs(TRAIN_ROWS, 2 * seed, ordered=True),
-        held_out=glyphs(HELD_OUT_ROWS, 2 * seed + 1),
-    )
-
-
-def measure(program: Program, model: Model, held_out: Value) -> Measurement:
-    answers = torch.as_tensor(program.predict(model, held_out["images"]))
-    labels = held_out["labels"]
-    loss = F.nll_loss(answers.float(), labels).item()
-    accuracy = (answers.argmax(dim=1) == labels).double().mean().item()
-    return Measurement(curve=loss, metric=accuracy)
-
+from bughunt.references.data.reading import data, measure
+from bughunt.task import Task
 
 TASK = Task(
     slug="optim-zoo",
