@@ -11,6 +11,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+Kind = Literal[
+    "agent",
+    "classifier",
+    "clustering",
+    "detector",
+    "embedding",
+    "ensemble",
+    "generative",
+    "language-model",
+    "optimiser",
+    "reduction",
+    "regressor",
+    "retrieval",
+    "sequence",
+    "system",
+    "toolkit",
+]
 Value = Any  # None, bool, int, float, str, list, tuple, dict, torch.Tensor or numpy.ndarray, nested
 
 
@@ -106,7 +123,7 @@ class Task:
 
     slug: str
     title: str
-    kind: Literal["classifier", "language-model", "generative", "agent", "optimiser", "clustering"]
+    kind: Kind
     topics: Sequence[str]
     categories: Sequence[str]
     data: Callable[[int], Data]
@@ -126,6 +143,39 @@ class Task:
     pinned_steps: int = 10  # length of the pinned differential
     exports: Sequence[str] = ()  # functions beside the contract that `measure` or the tests call
     cpu_seconds: float = 0.0  # one full run, one thread; declared, re-measured by `references check`
+
+
+def toolkit(
+    slug: str,
+    title: str,
+    *,
+    topics: Sequence[str],
+    categories: Sequence[str],
+    exports: Sequence[str],
+    kind: Kind = "toolkit",
+    cpu_seconds: float = 0.0,
+) -> Task:
+    """A task without training: the program exports functions, and its behaviour tests are the verdict."""
+    return Task(
+        slug=slug,
+        title=title,
+        kind=kind,
+        topics=topics,
+        categories=categories,
+        data=lambda _seed: Data(train=None, held_out=None),
+        measure=_nothing_to_measure,
+        curve_name="",
+        metric_name="",
+        metric_higher_is_better=True,
+        band=(0.0, 0.0),
+        steps=0,
+        exports=exports,
+        cpu_seconds=cpu_seconds,
+    )
+
+
+def _nothing_to_measure(_program: Program, _model: Model, _held_out: Value) -> Measurement:
+    raise TypeError("a program without training has no curve")
 
 
 def probe_steps(steps: int, probes: int) -> Iterator[int]:
