@@ -6,6 +6,7 @@ from bughunt_mutator.engine import Mutant, choose, enumerate_mutants
 from bughunt_mutator.operator import Example, Operator, OperatorError, Proposal
 from bughunt_mutator.registry import load_operators
 from bughunt_mutator.source import SourceError, SourceFile
+from bughunt_mutator.tree import TreeDisguise, disguise_tree, enumerate_tree, mutated
 
 __all__ = [
     "Disguise",
@@ -19,11 +20,15 @@ __all__ = [
     "Proposal",
     "SourceError",
     "SourceFile",
+    "TreeDisguise",
     "apply",
     "choose",
     "disguise",
+    "disguise_tree",
     "enumerate_mutants",
+    "enumerate_tree",
     "load_operators",
+    "mutated",
     "reverse",
     "revert",
 ]

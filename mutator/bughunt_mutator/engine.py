@@ -32,6 +32,7 @@ class Mutant:
     scope: str
     edits: tuple[Edit, ...]
     params: tuple[tuple[str, Value], ...] = ()
+    path: str = ""  # the file it is in, where the program has several
 
     def apply(self, text: str) -> str:
         """The text with the mistake in it."""

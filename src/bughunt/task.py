@@ -144,6 +144,11 @@ class Task:
     exports: Sequence[str] = ()  # functions beside the contract that `measure` or the tests call
     cpu_seconds: float = 0.0  # one full run, one thread; declared, re-measured by `references check`
 
+    @property
+    def trains(self) -> bool:
+        """Whether there is a training to judge; where there is none the tests are the verdict."""
+        return self.steps != 0
+
 
 def toolkit(
     slug: str,

@@ -4,7 +4,8 @@ from bughunt.bugsets import write
 from bughunt.bugsets.challenge import BugSet, Challenge, Curves, Sealed
 from bughunt.errors import IntegrityError
 
-PROGRAM = "def build(cfg):\r\n    return None  # ünïcode\r\n"
+TEXT = "def build(cfg):\r\n    return None  # ünïcode\r\n"
+PROGRAM = {"train.py": TEXT}
 CURVES = Curves([0, 1], [[1.0, 0.5]], [[1.0, float("nan")]], [0.9], [0.1], [3])
 SEALED = Sealed(
     reference="tiny-gpt",
@@ -14,7 +15,7 @@ SEALED = Sealed(
     hints=["look", "where", "what"],
     post_mortem="It was …",
     evidence=["https://example.org"],
-    repaired={"train.py": PROGRAM},
+    repaired=PROGRAM,
     where=["train.py:train"],
     fail_to_pass=["test_a"],
     pass_to_pass=["test_b"],
@@ -46,7 +47,7 @@ def folder(tmp_path):
 def test_a_challenge_comes_back_as_it_was_written(folder):
     challenge = _load(folder)
     assert challenge.title == FIELDS["title"]
-    assert challenge.program() == {"train.py": PROGRAM}
+    assert challenge.program() == PROGRAM
     assert challenge.sealed() == SEALED
     assert repr(challenge.curves()) == repr(CURVES)
 
@@ -59,7 +60,15 @@ def test_a_set_lists_its_challenges_in_order(folder):
 def test_the_same_content_has_the_same_id(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     assert write.challenge(other, FIELDS, PROGRAM, "another brief", CURVES, SEALED) == folder.name
-    assert write.challenge(other, FIELDS, PROGRAM + "#", "", CURVES, SEALED) != folder.name
+    assert write.challenge(other, FIELDS, {"train.py": TEXT + "#"}, "", CURVES, SEALED) != folder.name
+
+
+def test_a_program_of_several_files_comes_back_with_all_of_them(tmp_path):
+    files = {"train.py": "from model import build\n", "model.py": TEXT}
+    id_ = write.challenge(tmp_path, FIELDS, files, "", CURVES, SEALED)
+    assert Challenge.load(tmp_path / id_).program() == files
+    moved = {"train.py": files["train.py"], "layers.py": TEXT}
+    assert write.identity("tiny-gpt", "default", moved) != id_
 
 
 def test_the_seal_hides_the_bug_from_a_search(folder):

@@ -59,6 +59,7 @@ def test_unused_names_are_those_that_a_linter_reports(text, names):
 
 
 def test_only_what_the_mutation_left_unused_gives_it_away():
-    reference = "import os\nimport math\nprint(math.pi)\n"
-    assert giveaway.adds_a_finding(reference, "import os\nimport math\nprint(3)\n")
-    assert not giveaway.adds_a_finding(reference, "import os\nimport math\nprint(math.e)\n")
+    reference = {"train.py": "import os\nimport math\nprint(math.pi)\n", "model.py": "import sys\n"}
+    assert giveaway.adds_a_finding(reference, {"train.py": "import os\nimport math\nprint(3)\n"})
+    assert not giveaway.adds_a_finding(reference, {"train.py": "import os\nimport math\nprint(math.e)\n"})
+    assert giveaway.adds_a_finding(reference, {**reference, "model.py": "import sys\nimport os\n"})

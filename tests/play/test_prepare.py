@@ -78,5 +78,15 @@ def test_run_py_trains_alone_and_prints_the_reported_loss(tmp_path: Path) -> Non
     assert losses == [2.0, 2.5, 3.0, 3.5]
 
 
+def test_run_py_lists_the_functions_of_a_program_that_trains_nothing(tmp_path: Path) -> None:
+    (tmp_path / "data.npz").write_bytes(packed(None, {"config": {}, "rng": "torch", "steps": 0}))
+    (tmp_path / "run.py").write_text(TEMPLATE.read_text())
+    (tmp_path / "train.py").write_text('def one(x):\n    """The first."""\n\n\ndef two(x):\n    pass\n')
+    run = [sys.executable, "-I", "-c", "import runpy; found = runpy.run_path('run.py', run_name='__main__')"]
+    done = subprocess.run([*run[:3], run[3] + "; found['one']"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.split() for line in done.stdout.splitlines()] == [["one", "The", "first."], ["two"]]
+
+
 def test_run_py_never_imports_bughunt() -> None:
     assert "bughunt" not in TEMPLATE.read_text()

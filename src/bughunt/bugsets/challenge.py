@@ -100,7 +100,8 @@ class Challenge:
 
     def program(self) -> dict[str, str]:
         """The broken program: path -> text, line ends as they are."""
-        return {"train.py": self._text("train.py")}
+        names = sorted({path.name for path in self.folder.glob("*.py")} | {"train.py"})
+        return {name: self._text(name) for name in names}
 
     def brief(self) -> str:
         return self._text("brief.md")

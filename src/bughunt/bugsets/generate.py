@@ -10,12 +10,11 @@ import math
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bughunt_mutator import Mutant, disguise, enumerate_mutants
-from bughunt_mutator import apply as splice
+from bughunt_mutator import Mutant, TreeDisguise, disguise_tree, enumerate_tree, mutated
 
 from bughunt import __version__, references
 from bughunt.bugsets import giveaway, symptom, write
@@ -39,8 +38,8 @@ class Accepted:
     reference: Reference
     mutant: Mutant
     configuration: str
-    broken: str
-    repaired: str
+    broken: Mapping[str, str]
+    repaired: Mapping[str, str]
     failed: Sequence[str]
     passed: Sequence[str]
     curves: Curves
@@ -94,9 +93,17 @@ def _from_program(
         for mutant, configuration, finding in _tell_apart(reference, batch, seeds, evaluate):
             if any(item.mutant.row == mutant.row for item in accepted):
                 continue
-            if configuration not in healthy:
+            if configuration not in healthy and reference.task.trains:
                 healthy[configuration] = _healthy(reference, configuration, seeds, evaluate)
-            item = _prove(reference, mutant, configuration, finding, healthy[configuration], seed, evaluate)
+            item = _prove(
+                reference,
+                mutant,
+                configuration,
+                finding,
+                healthy.get(configuration, Finding()),
+                seed,
+                evaluate,
+            )
             verdict = f"{item.label}, {len(item.failed)} tests" if item else "refused"
             on_event(f"{slug} {mutant.row} line {mutant.line}: {verdict}")
             accepted += [item] if item else []
@@ -126,11 +133,11 @@ def _candidates(
     reference: Reference, seed: int, operator_ids: Sequence[str], used: Counter[str]
 ) -> Iterator[Mutant]:
     """Mutants in an order drawn from the seed, operators that the set has less often first."""
-    text = reference.files["train.py"]
+    files = reference.files
     mutants = [
         mutant
-        for mutant in enumerate_mutants(text, only=frozenset(operator_ids) or None)
-        if not giveaway.adds_a_finding(text, mutant.apply(text))
+        for mutant in enumerate_tree(files, only=frozenset(operator_ids) or None)
+        if not giveaway.adds_a_finding(files, mutated(files, mutant))
     ]
     order = sorted(mutants, key=lambda m: _draw(seed, reference.slug, m.key))
     nth: Counter[str] = Counter()
@@ -150,6 +157,9 @@ def _tell_apart(
 ) -> list[tuple[Mutant, str, Finding]]:
     """Those of the batch that differ from the reference, with the configuration in which they do."""
     names = list(reference.task.configurations)
+    if not reference.task.trains:
+        looks = _looks(reference, batch, names[:1], seeds[0], evaluate, tests=True)
+        return [(m, names[0], look) for m, (look,) in zip(batch, looks, strict=True) if _some_fail(look)]
     looks = _looks(reference, batch, names, seeds[0], evaluate, differential=True)
     differing = {
         mutant: [name for name, look in zip(names, row, strict=True) if look.equal is False]
@@ -161,8 +171,12 @@ def _tell_apart(
     return [
         (mutant, differing[mutant][0], look)
         for mutant, (look,) in zip(tried, tests, strict=True)
-        if look.failed and look.passed and not look.error
+        if _some_fail(look)
     ]
+
+
+def _some_fail(look: Finding) -> bool:
+    return bool(look.failed and look.passed) and not look.error
 
 
 def _looks(
@@ -175,9 +189,8 @@ def _looks(
     tests: bool = False,
     differential: bool = False,
 ) -> list[list[Finding]]:
-    text = reference.files["train.py"]
     jobs = [
-        Job(reference.slug, name, {"train.py": mutant.apply(text)}, tests, differential, (), seed)
+        Job(reference.slug, name, mutated(reference.files, mutant), tests, differential, (), seed)
         for mutant in mutants
         for name in configurations
     ]
@@ -210,26 +223,52 @@ def _prove(
     seed: int,
     evaluate: Evaluator,
 ) -> Accepted | None:
-    """Disguise the mutant and show that the disguise changes nothing: the square commutes, bit for bit."""
-    text = reference.files["train.py"]
+    """Disguise the mutant and show that the disguise changes nothing: the square commutes."""
     keep = CONTRACT | frozenset(reference.task.exports)
-    cover = disguise(text, _draw(seed, "disguise", mutant.key), keep=keep)
-    plain, repaired = mutant.apply(text), cover.text
-    broken = splice(repaired, cover.carry(text, mutant.edits))
-    if giveaway.adds_a_finding(repaired, broken):
+    cover = disguise_tree(reference.files, _draw(seed, "disguise", mutant.key), keep=keep)
+    if giveaway.adds_a_finding(cover.files, cover.broken(reference.files, mutant)):
         return None
-    seeds = hidden_seeds(seed, reference.slug)
-    slug = reference.slug
-    jobs = [Job(slug, configuration, {"train.py": plain}, curve_seeds=(seeds[0],))]
-    jobs += [Job(slug, configuration, {"train.py": repaired}, curve_seeds=(seeds[0],))]
-    jobs += [Job(slug, configuration, {"train.py": broken}, curve_seeds=(s,)) for s in seeds[:BROKEN_SEEDS]]
+    if reference.task.trains:
+        found = _bit_equal(reference, mutant, cover, configuration, healthy, seed, evaluate)
+    else:
+        found = _equal_by_tests(reference, mutant, cover, configuration, tests, seed, evaluate)
+    if found is None:
+        return None
+    curves, kind = found
+    return Accepted(
+        reference,
+        mutant,
+        configuration,
+        cover.broken(reference.files, mutant),
+        cover.files,
+        tests.failed,
+        tests.passed,
+        curves,
+        kind,
+    )
+
+
+def _bit_equal(
+    reference: Reference,
+    mutant: Mutant,
+    cover: TreeDisguise,
+    configuration: str,
+    healthy: Finding,
+    seed: int,
+    evaluate: Evaluator,
+) -> tuple[Curves, str] | None:
+    """The curves and their label, when plain and disguised programs report the same losses bit for bit."""
+    seeds, slug = hidden_seeds(seed, reference.slug), reference.slug
+    plain, broken = mutated(reference.files, mutant), cover.broken(reference.files, mutant)
+    jobs = [Job(slug, configuration, plain, curve_seeds=(seeds[0],))]
+    jobs += [Job(slug, configuration, cover.files, curve_seeds=(seeds[0],))]
+    jobs += [Job(slug, configuration, broken, curve_seeds=(s,)) for s in seeds[:BROKEN_SEEDS]]
     looks = evaluate(jobs)
     sick = _joined(looks[2:])
     if any(look.error for look in looks) or healthy.error:
         return None
     if not _same(looks[0], looks[2]) or not _same(looks[1], replace(healthy, reported=healthy.reported[:1])):
         return None
-    kind = symptom.label(healthy.values, sick.values, reference.task.scale)
     curves = Curves(
         steps=healthy.steps,
         reference=healthy.values,
@@ -238,9 +277,26 @@ def _prove(
         broken_metric=sick.metrics,
         seeds=seeds,
     )
-    return Accepted(
-        reference, mutant, configuration, broken, repaired, tests.failed, tests.passed, curves, kind
-    )
+    return curves, symptom.label(healthy.values, sick.values, reference.task.scale)
+
+
+def _equal_by_tests(
+    reference: Reference,
+    mutant: Mutant,
+    cover: TreeDisguise,
+    configuration: str,
+    tests: Finding,
+    seed: int,
+    evaluate: Evaluator,
+) -> tuple[Curves, str] | None:
+    """No curves and `silent`, when the disguised programs fail the tests that the plain ones fail."""
+    seeds = hidden_seeds(seed, reference.slug)
+    versions = (cover.files, cover.broken(reference.files, mutant))
+    jobs = [Job(reference.slug, configuration, files, tests=True, seed=seeds[0]) for files in versions]
+    repaired, broken = evaluate(jobs)
+    if repaired.error or repaired.failed or broken.error or set(broken.failed) != set(tests.failed):
+        return None
+    return Curves((), (), (), (), (), seeds), "silent"
 
 
 def _same(one: Finding, other: Finding) -> bool:
@@ -272,10 +328,12 @@ def level(item: Accepted) -> int:
     """1 (seen at once) to 5 (only a targeted test sees it): the operator's mark and what was measured."""
     mark = write.operator_of(item.mutant).difficulty
     measured = {"visible": 1, "deceptive": 3, "silent": 4}[item.label]
+    if not item.curves.steps:  # nothing trains, so nothing was to be seen
+        measured = 2
     return max(1, min(5, round((mark + measured) / 2)))
 
 
-def _described(item: Accepted, seed: int) -> tuple[dict[str, object], str, str, Curves, Sealed]:
+def _described(item: Accepted, seed: int) -> tuple[dict[str, object], Mapping[str, str], str, Curves, Sealed]:
     task, curves = item.reference.task, item.curves
     metrics = (curves.reference_metric, curves.broken_metric)
     runs = (curves.reference, curves.broken)

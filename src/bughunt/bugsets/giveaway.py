@@ -2,6 +2,7 @@
 
 import ast
 from collections import Counter
+from collections.abc import Mapping
 
 
 def unused(text: str) -> Counter[str]:
@@ -18,9 +19,10 @@ def unused(text: str) -> Counter[str]:
     return found
 
 
-def adds_a_finding(reference: str, broken: str) -> bool:
-    """Whether the broken program has an unused name that the reference has not."""
-    return bool(unused(broken) - unused(reference))
+def adds_a_finding(reference: Mapping[str, str], broken: Mapping[str, str]) -> bool:
+    """Whether a file of the broken program has an unused name that the reference's has not."""
+    changed = [path for path, text in broken.items() if text != reference[path]]
+    return any(unused(broken[path]) - unused(reference[path]) for path in changed)
 
 
 def _unused_locals(function: ast.FunctionDef) -> set[str]:

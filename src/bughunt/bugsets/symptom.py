@@ -36,6 +36,8 @@ def label(reference: Runs, broken: Runs, scale: str) -> str:
     Five seed standard deviations of the area decide, or ends that all lie outside the reference's by more
     than the reference's own range.
     """
+    if not broken:  # nothing trains
+        return "silent"
     if not all(math.isfinite(value) for run in broken for value in run):
         return "visible"
     z = effect(reference, broken, scale)
@@ -55,6 +57,8 @@ def sentence(test: str) -> str:
 def title(task: Task, kind: str, reference: Runs, broken: Runs, failing: Sequence[str]) -> str:
     """A symptom in one line."""
     name = task.curve_name
+    if not task.trains:
+        return f"{task.title}: a check fails ({sentence(failing[0])})"
     if kind == "silent":
         return f"{task.title}: the curve looks right, a check does not ({sentence(failing[0])})"
     final, normal = fmean(run[-1] for run in broken), fmean(run[-1] for run in reference)
@@ -80,6 +84,8 @@ def brief(
     failing: Sequence[str],
 ) -> str:
     """The brief in Markdown: report, contract, what this code does. Every number was measured."""
+    if not task.trains:
+        return _brief_without_training(failing)
     healthy, sick = metrics
     low, high = min(run[-1] for run in reference), max(run[-1] for run in reference)
     final = fmean(run[-1] for run in broken)
@@ -93,6 +99,15 @@ def brief(
         f"**This code.** {task.curve_name} {number(final)}, {task.metric_name} {number(fmean(sick))}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _brief_without_training(failing: Sequence[str]) -> str:
+    checks = "; ".join(f'"{sentence(name)}"' for name in failing[:2])
+    return (
+        "**Report.** Since the last refactoring a routine check fails: "
+        f"{checks}. No exception is raised; somebody downstream found out.\n\n"
+        "**Contract.** Every function of the file does what its first line says.\n"
+    )
 
 
 def _report(task: Task, kind: str, failing: Sequence[str]) -> str:

@@ -61,7 +61,7 @@ def _report(judge: Judge, bugset: BugSet, id_: str, quick: bool) -> Report:
 
 def _reasons(challenge: Challenge, broken: Verdict, repaired: Verdict) -> list[str]:
     sealed, curves = challenge.sealed(), challenge.curves()
-    text, mended = challenge.program()["train.py"], sealed.repaired["train.py"]
+    program, mended = challenge.program(), dict(sealed.repaired)
     failed = {test.name for test in broken.tests if not test.passed}
     scale = case_of(challenge).task.scale
     promises = {
@@ -70,17 +70,15 @@ def _reasons(challenge: Challenge, broken: Verdict, repaired: Verdict) -> list[s
         "other tests fail than were promised": failed == set(sealed.fail_to_pass),
         "no behaviour test fails": bool(sealed.fail_to_pass),
         "every behaviour test fails": bool(sealed.pass_to_pass),
-        "a linter would point at it": not giveaway.adds_a_finding(mended, text),
-        "the id is not that of its content": challenge.id == _identity(challenge, text),
+        "a linter would point at it": not giveaway.adds_a_finding(mended, program),
+        "the id is not that of its content": challenge.id
+        == write.identity(challenge.reference, challenge.configuration, program),
         "the label is not what the curves show": sealed.label
         == symptom.label(curves.reference, curves.broken, scale),
+        "the repaired program has other files": set(mended) == set(program),
         "the title or the brief names an operator": not _names_an_operator(challenge, sealed.rows),
     }
     return [reason for reason, kept in promises.items() if not kept]
-
-
-def _identity(challenge: Challenge, text: str) -> str:
-    return write.identity(challenge.reference, challenge.configuration, text)
 
 
 def _names_an_operator(challenge: Challenge, rows: Sequence[str]) -> bool:

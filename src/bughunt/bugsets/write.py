@@ -32,7 +32,7 @@ def operator_of(mutant: Mutant) -> Operator:
 def challenge(
     parent: Path,
     fields: Mapping[str, Any],
-    program: str,
+    program: Mapping[str, str],
     brief: str,
     curves: Curves,
     sealed: Sealed,
@@ -41,7 +41,8 @@ def challenge(
     id_ = identity(fields["reference"], fields["configuration"], program)
     folder = parent / id_
     folder.mkdir()
-    _text(folder / "train.py", program)
+    for path, text in program.items():
+        _text(folder / path, text)
     _text(folder / "brief.md", brief)
     _text(folder / CURVES, json.dumps(asdict(curves), sort_keys=True) + "\n")
     (folder / SEALED).write_bytes(sealed.dump())
@@ -50,9 +51,10 @@ def challenge(
     return id_
 
 
-def identity(reference: str, configuration: str, program: str) -> str:
+def identity(reference: str, configuration: str, program: Mapping[str, str]) -> str:
     """`bh-` and six hex digits of what the challenge consists of."""
-    content = "\0".join([reference, configuration, program])
+    others = [part for path in sorted(program) if path != "train.py" for part in (path, program[path])]
+    content = "\0".join([reference, configuration, program["train.py"], *others])
     return "bh-" + hashlib.sha256(content.encode()).hexdigest()[:6]
 
 
@@ -79,8 +81,8 @@ def sealed(reference: Reference, mutant: Mutant, item: "Accepted", seed: int) ->
         hints=[RUNG.sub("", hint) for hint in operator.hints_in(function)],
         post_mortem=post_mortem(operator, item),
         evidence=list(operator.evidence),
-        repaired={"train.py": item.repaired},
-        where=[f"train.py:{mutant.scope}"],
+        repaired=dict(item.repaired),
+        where=[f"{mutant.path}:{mutant.scope}"],
         fail_to_pass=list(item.failed),
         pass_to_pass=list(item.passed),
         seeds=list(item.curves.seeds),
@@ -97,13 +99,15 @@ def sealed(reference: Reference, mutant: Mutant, item: "Accepted", seed: int) ->
 
 def post_mortem(operator: Operator, item: "Accepted") -> str:
     """The essay that `explain` shows: the repair as a diff, why it shows so, which checks see it."""
-    diff = difflib.unified_diff(
-        item.broken.splitlines(), item.repaired.splitlines(), "broken", "repaired", lineterm="", n=2
-    )
+    path = item.mutant.path
+    broken, repaired = item.broken[path].splitlines(), item.repaired[path].splitlines()
+    names = ("broken", "repaired") if len(item.broken) == 1 else (f"broken/{path}", f"repaired/{path}")
+    diff = difflib.unified_diff(broken, repaired, *names, lineterm="", n=2)
     parts = [
         f"**What it was.** `{item.mutant.row}`. {operator.mechanism}",
         "```diff\n" + "\n".join(diff) + "\n```",
-        f"**How it shows.** {operator.symptom} In the curve: {item.label}.",
+        f"**How it shows.** {operator.symptom}"
+        + (f" In the curve: {item.label}." if item.curves.steps else ""),
         f"**Repair.** {operator.repair}",
         "**Checks that see it.** " + "; ".join(symptom.sentence(name) for name in item.failed) + ".",
     ]

@@ -186,7 +186,7 @@ class _Hearing:
     ) -> None:
         self._judge, self._files, self._case = judge, files, case
         self._seeds, self._device, self._tell = list(seeds), device, tell
-        self._trains = case.task.steps != 0
+        self._trains = case.task.trains
         self._tests: list[TestResult] = []
         self._differentials: list[Differential] = []
         self._curves: list[Curve] = []

@@ -55,6 +55,14 @@ def load_program() -> Any:
     return importlib.import_module("train")
 
 
+def show_functions(program: Any) -> None:
+    """Nothing trains here: call the functions yourself, for example under `python -i run.py`."""
+    globals().update({name: value for name, value in vars(program).items() if not name.startswith("_")})
+    for name, value in vars(program).items():
+        if callable(value) and getattr(value, "__module__", "") == program.__name__:
+            print(f"{name}   {next(iter((value.__doc__ or '').splitlines()), '')}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
@@ -65,6 +73,13 @@ def main() -> None:
 
     data, settings = load(HERE / "data.npz")
     program = load_program()
+    if hasattr(program, "train"):
+        train(program, data, settings, asked)
+    else:
+        show_functions(program)
+
+
+def train(program: Any, data: Any, settings: dict[str, Any], asked: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     random.seed(asked.seed)
     np.random.seed(asked.seed)

@@ -44,9 +44,13 @@ def load(slug: str) -> Reference:
 
 
 def read_program(folder: Path) -> dict[str, str]:
-    """The program's own files: the entry and, where there are more, those it names as its parts."""
-    with open(folder / "train.py", encoding="utf-8", newline="") as file:
-        return {"train.py": file.read()}
+    """The program's own files: all modules of the folder but the judge's side."""
+    found = {path.name for path in folder.glob("*.py")} - {"__init__.py", "task.py"}
+    files = {}
+    for name in sorted(name for name in found if not name.startswith("test_")):
+        with open(folder / name, encoding="utf-8", newline="") as file:
+            files[name] = file.read()
+    return files
 
 
 def listing() -> list[dict[str, Any]]:

@@ -34,14 +34,18 @@ def brief(challenge: Challenge, folder: str, width: int, *, plot: bool) -> str:
     """What `next` and `goto` show: the symptom, the two curves, where to edit."""
     lines = [headline(challenge, width), meta(challenge), ""]
     lines += [_wrapped(challenge.brief(), width), ""]
-    picture = baseline(challenge.curves())
-    lines += [f"  {challenge.curve}   {legend(picture)}"]
-    if plot:
-        lines += [draw(picture, width, height=8)]
-    else:
-        lines += [_finals(challenge, picture)]
-    lines += ["", f"  Edit   {folder}/train.py", f"  Run    python {folder}/run.py"]
+    curves = challenge.curves()
+    if curves.steps:
+        lines += [*_baseline(challenge, baseline(curves), width, plot), ""]
+    names = list(challenge.program())
+    told = f"{folder}/{names[0]}" if len(names) == 1 else f"{folder}/: {', '.join(names)}"
+    lines += [f"  Edit   {told}", f"  Run    python {folder}/run.py"]
     return "\n".join([*lines, "  Then   bughunt check"])
+
+
+def _baseline(challenge: Challenge, picture: Picture, width: int, plot: bool) -> list[str]:
+    drawn = draw(picture, width, height=8) if plot else _finals(challenge, picture)
+    return [f"  {challenge.curve}   {legend(picture)}", drawn]
 
 
 def headline(challenge: Challenge, width: int) -> str:
@@ -52,10 +56,12 @@ def headline(challenge: Challenge, width: int) -> str:
 
 
 def meta(challenge: Challenge) -> str:
-    lines = sum(text.count("\n") for text in challenge.program().values())
+    files = challenge.program()
+    lines = sum(text.count("\n") for text in files.values())
+    named = "train.py" if len(files) == 1 else f"{len(files)} files"
     bugs = f" · {challenge.bugs} bug{'s' * (challenge.bugs != 1)}" if challenge.level <= 3 else ""
     steps = f" · {challenge.steps} steps" if challenge.steps else ""
-    return f"{challenge.folder.parent.name} · train.py, {lines} lines{bugs}{steps}"
+    return f"{challenge.folder.parent.name} · {named}, {lines} lines{bugs}{steps}"
 
 
 def checked(
