@@ -135,6 +135,7 @@ class Task:
     steps: int | None  # items that `train` yields; None where it ends by itself
     configurations: Mapping[str, Mapping[str, Value]] = field(default_factory=lambda: {"default": {}})
     small: Mapping[str, Value] = field(default_factory=dict)  # overrides for a short run in behaviour tests
+    may_end_early: bool = False  # fewer items than `steps` are right, where the program stops by a rule
     probes: int = 25  # measurements along the curve
     scale: Literal["log", "raw"] = "log"  # how curves are compared
     floor: float | None = None  # the curve cannot honestly go below

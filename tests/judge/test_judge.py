@@ -71,6 +71,16 @@ def test_the_same_file_gets_the_same_verdict(judge, case):
     assert replace(first, seconds=0.0) == replace(second, seconds=0.0)
 
 
+def test_a_run_may_end_early_where_its_task_says_so(judge, case):
+    patient = replace(case, task=replace(TASK, may_end_early=True))
+    verdict = judge.judge(program("stops_early"), patient, SEEDS[:1])
+    assert verdict.outcome not in (Outcome.CONTRACT, Outcome.ERROR)
+    (curve,) = verdict.curves
+    assert curve.steps == case.reference_curves[0].steps
+    assert curve.values[-1] == curve.values[-2]
+    assert len(curve.reported) < curve.steps[-1]
+
+
 def test_a_quick_look_measures_no_curve(judge, case):
     verdict = judge.judge(program("identical"), case, SEEDS, curves=False)
     assert (verdict.outcome, verdict.score, verdict.curves) == (Outcome.SOLVED, 100.0, [])

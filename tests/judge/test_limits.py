@@ -1,4 +1,4 @@
-"""A hostile or broken program costs its own verdict and nothing else."""
+"""A hostile or broken program costs its own verdict and nothing else, even without a fence around it."""
 
 import os
 import threading
@@ -11,6 +11,7 @@ import torch
 
 from bughunt.judge.limits import Limits
 from bughunt.judge.program import ProgramError, RemoteProgram, open_program
+from bughunt.judge.sandbox.fence import Tier
 from bughunt.judge.zygote import Zygote
 
 HONEST = """
@@ -21,7 +22,7 @@ def double(x):
 
 @pytest.fixture(scope="module")
 def zygote() -> Iterator[Zygote]:
-    with Zygote() as zygote:
+    with Zygote(most=Tier.S0) as zygote:
         yield zygote
 
 
@@ -188,14 +189,14 @@ def test_programs_run_side_by_side(zygote: Zygote) -> None:
 @pytest.mark.attack
 @pytest.mark.parametrize("number", [9, 19], ids=["killed", "stopped"])
 def test_a_program_that_ends_the_zygote_costs_no_other_program(number: int) -> None:
-    with Zygote() as zygote:
+    with Zygote(most=Tier.S0) as zygote:
         error, _ = attacked(zygote, f"os.kill(os.getppid(), {number})\ntime.sleep(9)", reply_seconds=2)
         assert error.kind in ("infra", "timeout", "memory")
         serve_honestly(zygote)
 
 
 def test_closing_the_zygote_ends_its_programs() -> None:
-    zygote = Zygote()
+    zygote = Zygote(most=Tier.S0)
     program = open_program(zygote, {"train.py": HONEST})
     pid = program.process.pid
     zygote.close()

@@ -1,4 +1,4 @@
-"""Mistakes in optimisers, schedules, parameter groups, clipping and weight averages."""
+"""Mistakes in optimisers and in what they are set to."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from bughunt_mutator.operators._look import (
     operation,
     orphans,
 )
+from bughunt_mutator.operators._look_training import averaging
 from bughunt_mutator.operators._sources import (
     DEEP_CHECKER,
     DEEP_CRIME,
@@ -157,10 +158,16 @@ def power_of_decay(node: cst.CSTNode) -> tuple[cst.BaseExpression, cst.BaseExpre
             after=("def f(m, v, t):\n    return m / v\n",),
         ),
     ),
-    counterexamples=("y = m / (1 - b)\n", "y = m / (1 - b**2)\n"),
+    counterexamples=(
+        "y = m / (1 - b)\n",
+        "y = m / (1 - b**2)\n",
+        "class Ema:\n    def read(self):\n        return self.m / (1 - self.b**self.t)\n",
+    ),
 )
 def no_bias_correction(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
     sides = binary(node, cst.Divide)
+    if averaging(f, node):
+        return
     if sides is not None and power_of_decay(sides[1]) and not orphans(f, sides[1]):
         yield Proposal(edits=(f.replace(node, f.text(sides[0])),))
 
@@ -489,45 +496,3 @@ def clip_after_step(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Pr
         if method_line(f, line, "step") is not None:
             yield Proposal(edits=moved_after(f, node, line))
             return
-
-
-@operator(
-    "ema-decay-inverted",
-    cst.Call,
-    category="optimiser",
-    difficulty=3,
-    symptom="The averaged model is as restless as the one it averages.",
-    hints=(
-        "LOOK: plot one weight and its average over time.",
-        "WHERE: the two shares in `{function}`.",
-        "WHAT: how much of the past does one update keep?",
-    ),
-    repair="Keep most of the average, and add a little of the new value.",
-    mechanism=(
-        "With the shares exchanged, the average keeps almost nothing of its past. It is a copy of"
-        " the latest weights with their noise, and evaluating it gains nothing."
-    ),
-    evidence=("https://arxiv.org/abs/1703.01780", issue("huggingface/pytorch-image-models", 1182)),
-    examples=(
-        Example(
-            row="ema-decay-inverted",
-            before="slow.mul_(decay).add_(fast, alpha=1 - decay)\n",
-            after=("slow.mul_(1 - decay).add_(fast, alpha=decay)\n",),
-        ),
-        Example(before="slow.lerp_(fast, 1 - d)\n", after=("slow.lerp_(fast, d)\n",)),
-    ),
-    counterexamples=("m.mul_(b).add_(grad, alpha=1 - b)\n", "x.lerp_(y, d)\n"),
-)
-def ema_inverted(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
-    if "grad" in f.text(node) or not isinstance(node.func, cst.Attribute):
-        return
-    if node.func.attr.value == "lerp_" and len(node.args) == 2:
-        sides = binary(node.args[1].value, cst.Subtract)
-        if sides is not None and number(sides[0]) == 1:
-            yield Proposal(edits=(f.replace(node.args[1].value, f.text(sides[1])),))
-    alpha, inner = keyword(node, "alpha"), node.func.value
-    if alpha is None or not isinstance(inner, cst.Call) or last_name(inner.func) != "mul_":
-        return
-    kept, sides = inner.args[0].value, binary(alpha.value, cst.Subtract)
-    if sides is not None and f.text(sides[1]) == f.text(kept):
-        yield Proposal(edits=f.swap(kept, alpha.value))

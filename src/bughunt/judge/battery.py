@@ -1,6 +1,7 @@
 """The behaviour tests: pytest in this process, the program in another."""
 
 import contextlib
+import itertools
 import os
 import re
 import sys
@@ -133,7 +134,9 @@ def explain(error: BaseException | None) -> str:
         text = f"skipped: {error.msg}"
     else:
         text = f"{type(error).__name__}: {error}"
-    line = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    said = [part.strip() for part in text.splitlines() if part.strip()]
+    own = list(itertools.takewhile(lambda part: not part.startswith("assert "), said))
+    line = "; ".join(own or said) or type(error).__name__
     return line if len(line) <= DETAIL else line[: DETAIL - 1] + "…"
 
 

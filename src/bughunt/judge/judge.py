@@ -20,6 +20,7 @@ from bughunt.judge.limits import Limits
 from bughunt.judge.moments import equal_moments
 from bughunt.judge.pinning import subseed
 from bughunt.judge.program import ProgramError, RemoteProgram, open_program
+from bughunt.judge.sandbox.fence import Tier
 from bughunt.judge.verdict import Curve, Differential, Outcome, TestResult, Verdict
 from bughunt.judge.zygote import Zygote
 from bughunt.task import Task
@@ -58,12 +59,14 @@ class Case:
 class Judge:
     """Judges programs, each run in a fresh worker of one warm parent."""
 
-    def __init__(self, *, device: str = "cpu", limits: Limits | None = None) -> None:
-        self._device, self._limits = device, limits
+    def __init__(
+        self, *, device: str = "cpu", limits: Limits | None = None, tier: Tier | None = None
+    ) -> None:
+        self._device, self._limits, self._tier = device, limits, tier
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._zygote = self._stack.enter_context(Zygote(device=self._device))
+        self._zygote = self._stack.enter_context(Zygote(self._device, self._tier))
         return self
 
     def __exit__(self, *error: object) -> None:

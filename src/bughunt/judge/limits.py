@@ -3,12 +3,11 @@
 Wall time and the amount of output are the judge's to watch; the kernel counts the rest.
 """
 
-import ctypes
 import resource
 import signal
 from dataclasses import dataclass
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+from bughunt.judge.sandbox import kernel
 
 
 @dataclass(frozen=True)
@@ -21,17 +20,21 @@ class Limits:
     memory_bytes: int = 3 << 30  # of the process's own data, about 0.5 GiB of it torch's
     output_bytes: int = 1 << 20  # kept of what the program prints; the rest is counted and dropped
     file_bytes: int = 64 << 20  # of one file
+    disk_bytes: int = 64 << 20  # of all files, where they are kept in memory
     processes: int = 4096  # of the same user, where that is not root
+    threads: int = 256  # of the program, where its user is its own
 
 
-def apply(limits: Limits) -> None:
+def apply(limits: Limits, *, own_user: bool = False) -> None:
     """Hold this process, and all it starts, to the limits."""
     wanted = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: limits.file_bytes,
         resource.RLIMIT_NOFILE: 256,
         resource.RLIMIT_DATA: limits.memory_bytes,  # address space that is only reserved is free
-        resource.RLIMIT_NPROC: limits.processes,
+        resource.RLIMIT_NPROC: limits.threads if own_user else limits.processes,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
     }
     for kind, value in wanted.items():
         lower(kind, value, value)
@@ -49,16 +52,9 @@ def lower(kind: int, soft: int, hard: int) -> None:
 
 def die_with_parent() -> None:
     """The kernel kills this process when its parent ends."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def adopt_orphans() -> None:
     """Descendants whose parent ends become children of this process."""
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def prctl(option: int, argument: int) -> None:
-    zero = ctypes.c_ulong(0)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, ctypes.c_ulong(argument), zero, zero, zero) != 0:
-        raise OSError(ctypes.get_errno(), f"prctl {option}")
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)

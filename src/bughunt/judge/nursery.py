@@ -1,25 +1,30 @@
 """The zygote's own half: forks workers on demand and reports how each of them ended.
 
-Runs as `python -m bughunt.judge.nursery FD`. Each order on the control socket is a line of JSON; an order to
-spawn brings three descriptors: the channel of frames, the program's output, and a pipe for the report of the
-pid and, later, of the end.
+Runs as `python -m bughunt.judge.nursery FD FOLDER TIER` and first says which tier of the sandbox it has, at most
+the one that was asked for. Each order on the control socket is a line of JSON; an order to spawn brings three
+descriptors: the channel of frames, the program's output, and a pipe for the report of the pid and, later, of the end.
 """
 
 import contextlib
 import gc
+import itertools
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from bughunt.judge.limits import Limits, adopt_orphans
+from bughunt.judge.sandbox.fence import Fence, Tier
+from bughunt.judge.sandbox.tier import Standing, survey
 
 STRAY_ROUNDS = 200
 
@@ -29,14 +34,15 @@ class Child:
     """A worker as the zygote holds it."""
 
     number: int
+    slot: int  # the lowest that no other worker has
     status: int  # the descriptor of its report
 
 
 class Nursery:
     """Forks workers on demand, reports their ends, and leaves no descendant of them behind."""
 
-    def __init__(self, control: socket.socket) -> None:
-        self.control = control
+    def __init__(self, control: socket.socket, fence: Fence) -> None:
+        self.control, self.fence = control, fence
         self.children: dict[int, Child] = {}  # by pid
         self.wake, wake_end = os.pipe()
         os.set_blocking(self.wake, False)
@@ -48,7 +54,6 @@ class Nursery:
         with selectors.DefaultSelector() as selector:
             selector.register(self.control, selectors.EVENT_READ)
             selector.register(self.wake, selectors.EVENT_READ)
-            self.control.sendall(b"ready")
             while True:
                 for key, _ in selector.select():
                     if key.fd == self.wake:
@@ -68,33 +73,46 @@ class Nursery:
                     kill_group(pid)
             return
         channel, output, status = descriptors
-        worker = self.fork(order, channel, output)
+        slot = self.free_slot()
+        worker = self.fork(order, slot, descriptors)
         os.close(channel)
         os.close(output)
         if worker is None:
             os.close(status)
         else:
-            self.children[worker] = Child(int(str(order["spawn"])), status)
+            self.children[worker] = Child(int(str(order["spawn"])), slot, status)
             report(status, pid=worker)
 
-    def fork(self, order: dict[str, object], channel: int, output: int) -> int | None:
+    def free_slot(self) -> int:
+        taken = {child.slot for child in self.children.values()}
+        return next(slot for slot in itertools.count() if slot not in taken)
+
+    def fork(self, order: dict[str, object], slot: int, descriptors: list[int]) -> int | None:
         try:
-            pid = os.fork()
+            pid = self.fence.fork()
         except OSError:  # no room for another process; the judge finds the report closed
             return None
         if pid == 0:
-            self.become_worker(order, channel, output)
+            self.become_worker(order, slot, *descriptors)
         return pid
 
-    def become_worker(self, order: dict[str, object], channel: int, output: int) -> NoReturn:
-        try:
-            from bughunt.judge import worker
+    def become_worker(
+        self, order: dict[str, object], slot: int, channel: int, output: int, status: int
+    ) -> NoReturn:
+        from bughunt.judge import worker
 
+        try:
+            os.setsid()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             self.control.detach()
             limits = Limits(**order["limits"])  # type: ignore[arg-type]
-            worker.run(channel, output, str(order["folder"]), limits, str(order["device"]))
+            folder = self.fence.shut(slot, Path(str(order["folder"])), limits)
+            report(status, fenced=True)
+            worker.run(channel, output, folder, str(order["device"]))
+        except BaseException:  # to the zygote's messages; once fenced, to the program's output
+            traceback.print_exc()
         finally:  # nothing of this process may go on as a second zygote
             os._exit(worker.BROKEN)
 
@@ -175,13 +193,24 @@ def warm_up() -> None:
     gc.freeze()
 
 
+def introduce(control: socket.socket, found: Standing) -> None:
+    control.sendall(json.dumps({"tier": found.tier, "lacking": found.lacking}).encode())
+
+
 def main() -> None:
     """Be the zygote until the judge closes the control socket."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
+    folder, most = Path(sys.argv[2]), Tier(int(sys.argv[3]))
+    found = survey(most)
+    fence = Fence(found.tier, folder)
+    fence.enclose()
     warm_up()
     adopt_orphans()
-    Nursery(control).serve()
+    fence.furnish()
+    introduce(control, found)
+    Nursery(control, fence).serve()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -233,6 +233,9 @@ class RemoteProgram:
             return self.give_up("exit", "the program closed its line to the judge")
         if ending is None:
             return self.give_up("infra", "the process that runs programs ended; try again")
+        if not self.process.fenced:
+            said = self.process.zygote.messages().rpartition("\n")[2]
+            return self.give_up("infra", f"the fence around the program did not close: {said}")
         if ending.status >= 0:
             return self.give_up("exit", f"the program ended its process (status {ending.status})")
         limits = self.process.limits

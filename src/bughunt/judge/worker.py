@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from bughunt.judge import limits as bounds
 from bughunt.judge import wire
 from bughunt.judge.failures import ContractError, describe
 from bughunt.judge.models import (
@@ -51,15 +50,11 @@ ENVIRONMENT = (
 SLICE_SECONDS = 1.0  # of updates in one answer
 
 
-def run(channel: int, output: int, folder: str, limits: bounds.Limits, device: str) -> None:
-    """Become the worker of one program: shed the zygote's ties, take on limits, answer to the end."""
-    os.setsid()
-    bounds.die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def run(channel: int, output: int, folder: Path, device: str) -> None:
+    """Become the worker of one program: shed the zygote's ties and answer to the end."""
     take_places(channel, output)
     settle_in(folder)
-    bounds.apply(limits)
-    Worker(socket.socket(fileno=CHANNEL), Path(folder), torch.device(device)).serve()
+    Worker(socket.socket(fileno=CHANNEL), folder, torch.device(device)).serve()
     os._exit(0)
 
 
@@ -74,15 +69,15 @@ def take_places(channel: int, output: int) -> None:
     sys.stderr = open(2, "w", buffering=1, closefd=False, errors="replace")  # noqa: SIM115
 
 
-def settle_in(folder: str) -> None:
+def settle_in(folder: Path) -> None:
     """Make the folder the place where everything is looked for and written."""
     os.chdir(folder)
     environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     os.environ.clear()
-    os.environ.update(environment, PATH="/usr/bin:/bin", HOME=folder, TMPDIR=folder)
+    os.environ.update(environment, PATH="/usr/bin:/bin", HOME=str(folder), TMPDIR=str(folder))
     tempfile.tempdir = None  # else the folder that the zygote found is used
     sys.argv[:] = [f"{ENTRY}.py"]
-    sys.path.insert(0, folder)
+    sys.path.insert(0, str(folder))
 
 
 class Worker:

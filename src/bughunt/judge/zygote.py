@@ -22,6 +22,7 @@ from types import TracebackType
 
 from bughunt.errors import MachineError
 from bughunt.judge.limits import Limits
+from bughunt.judge.sandbox.fence import Tier
 
 START_SECONDS = 180.0
 END_SECONDS = 5.0
@@ -40,11 +41,16 @@ class Ending:
 
 
 class Zygote:
-    """Starts at once, is waited for by the first `spawn`, and is started anew should it ever end."""
+    """Starts at once, is waited for by the first `spawn`, and is started anew should it ever end.
 
-    def __init__(self, device: str = "cpu") -> None:
+    Its workers are fenced in as well as the machine can, at most by the tier `most`; where that is less than `tier`,
+    nothing is run. A GPU needs devices that the fences of S1 and S2 keep out.
+    """
+
+    def __init__(self, device: str = "cpu", tier: Tier | None = None, *, most: Tier = Tier.S2) -> None:
         self.device = device
-        self.folder = Path(tempfile.mkdtemp(prefix="bughunt-"))
+        self.least, self.most = tier or Tier.S0, Tier.S0 if device.startswith("cuda") else most
+        self.lacking: dict[str, str] = {}  # why there are no stronger tiers here
         self.numbers = itertools.count(1)
         self.lock = threading.Lock()
         self.start()
@@ -62,10 +68,11 @@ class Zygote:
 
     def start(self) -> None:
         self.ready = False
+        self.folder = Path(tempfile.mkdtemp(prefix="bughunt-"))
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, open(self.folder / "messages", "wb") as messages:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "bughunt.judge.nursery", str(theirs.fileno())],
+                self.command(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 env=scrubbed_environment(self.device),
                 cwd="/",
@@ -74,6 +81,10 @@ class Zygote:
                 stderr=messages,
                 start_new_session=True,
             )
+
+    def command(self, descriptor: int) -> list[str]:
+        words = [str(descriptor), str(self.folder), str(int(self.most))]
+        return [sys.executable, "-P", "-m", "bughunt.judge.nursery", *words]
 
     def spawn(self, limits: Limits, device: str = "cpu") -> "Process":
         """A fresh worker, warm and empty; for a GPU the zygote must have been made for one."""
@@ -88,14 +99,33 @@ class Zygote:
         if self.ready:
             return
         self.control.settimeout(START_SECONDS)
+        introduction = b""
         with contextlib.suppress(OSError):
-            self.ready = self.control.recv(16) == b"ready"
-        if not self.ready:
-            said = (self.folder / "messages").read_text(errors="replace").strip()
+            introduction = self.control.recv(1 << 16)
+        if not introduction:
             raise MachineError(
-                f"the process that runs programs did not start: {said[-500:] or 'no message'}",
+                f"the process that runs programs did not start: {self.messages() or 'no message'}",
                 "see `bughunt doctor`",
             )
+        found = json.loads(introduction)
+        self.tier, self.lacking = Tier(found["tier"]), found["lacking"]
+        self.insist()
+        self.ready = True
+
+    def insist(self) -> None:
+        """Refuse a fence that is weaker than what was asked for."""
+        if self.tier < self.least:
+            why = self.lacking.get(self.least.name, "a GPU is used")
+            raise MachineError(
+                f"programs can be fenced in up to {self.tier.name} here, {self.least.name} is asked for: {why}",
+                "see `bughunt doctor` and docs/security.md",
+            )
+
+    def messages(self) -> str:
+        """What the zygote has said last."""
+        with contextlib.suppress(OSError):
+            return (self.folder / "messages").read_text(errors="replace").strip()[-500:]
+        return ""
 
     def order(self, message: dict[str, object], descriptors: list[int] | None = None) -> None:
         self.control.settimeout(END_SECONDS)
@@ -108,11 +138,11 @@ class Zygote:
         except subprocess.TimeoutExpired:
             self.process.kill()  # and its workers die with it
             self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:
         """End the zygote and all of its workers."""
         self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def scrubbed_environment(device: str) -> dict[str, str]:
@@ -145,7 +175,8 @@ class Process:
     def __init__(self, zygote: Zygote, number: int, limits: Limits, device: str) -> None:
         self.zygote, self.number, self.limits = zygote, number, limits
         self.folder = Path(tempfile.mkdtemp(dir=zygote.folder))
-        self.pid: int | None = None
+        self.pid: int | None = None  # as the zygote counts
+        self.fenced = False  # nothing of the program has run before
         self.ending: Ending | None = None
         self.printed = bytearray()
         self.dropped = 0
@@ -206,6 +237,8 @@ class Process:
             message = json.loads(line)
             if "pid" in message:
                 self.pid = message["pid"]
+            elif "fenced" in message:
+                self.fenced = True
             else:
                 self.ending = Ending(**message)
 
