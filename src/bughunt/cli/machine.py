@@ -1,7 +1,10 @@
 """What this machine can do, and completion for its shell."""
 
+import json
 import os
 import platform
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -30,7 +33,7 @@ def doctor_command(session: Session) -> None:
 
 def _said(value: object) -> str:
     if isinstance(value, list):
-        return " ".join(str(part) for part in value) or "none"
+        return "; ".join(str(part) for part in value) or "none"
     words = {True: "yes", False: "no", None: "none"}
     return words[value] if value is None or isinstance(value, bool) else str(value)
 
@@ -91,28 +94,14 @@ def _sets(_session: Session) -> Facts:
 
 
 def _sandbox(_session: Session) -> Facts:
-    """What the judge can fence a program in with on this machine."""
-    means = {
-        "fork": hasattr(os, "fork"),
-        "resource limits": _importable("resource"),
-        "user namespaces": _user_namespaces(),
-    }
-    missing = [name for name, there in means.items() if not there]
-    return {"tier": "process" if not {"fork", "resource limits"} & {*missing} else "none", "missing": missing}
-
-
-def _importable(name: str) -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec(name) is not None
-
-
-def _user_namespaces() -> bool:
-    try:
-        with open("/proc/sys/user/max_user_namespaces", encoding="ascii") as file:
-            return int(file.read()) > 0
-    except (OSError, ValueError):
-        return False
+    """What the judge can fence a program in with on this machine, found out by trying it."""
+    trial = [sys.executable, "-P", "-m", "bughunt.judge.sandbox.tier"]
+    done = subprocess.run(trial, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        return {"tier": "none", "missing": [done.stderr.strip().rpartition("\n")[2]]}
+    found = json.loads(done.stdout)
+    missing = [f"{tier}: {why}" for tier, why in found["lacking"].items()]
+    return {"tier": found["tier"], "missing": missing, "bubblewrap": shutil.which("bwrap") is not None}
 
 
 LOOKS: dict[str, Callable[[Session], Facts]] = {

@@ -40,7 +40,8 @@ class Watched(Program, Protocol):
 def measure(program: Program, task: Task, model: Model, held_out: Value) -> Measurement:
     """What the task sees in a model; an answer that it cannot read breaks the contract."""
     try:
-        return task.measure(program, model, held_out)
+        seen = task.measure(program, model, held_out)
+        return Measurement(float(seen.curve), float(seen.metric))
     except ProgramError:
         raise
     except Exception as error:  # the task reads correct answers without fail: a program gave this one

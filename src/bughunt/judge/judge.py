@@ -22,7 +22,7 @@ from bughunt.judge.pinning import subseed
 from bughunt.judge.program import ProgramError, RemoteProgram, open_program
 from bughunt.judge.sandbox.fence import Tier
 from bughunt.judge.verdict import Curve, Differential, Outcome, TestResult, Verdict
-from bughunt.judge.zygote import Zygote
+from bughunt.judge.zygote import Launcher, Zygote
 from bughunt.task import Task
 
 Files = Mapping[str, str]
@@ -60,13 +60,20 @@ class Judge:
     """Judges programs, each run in a fresh worker of one warm parent."""
 
     def __init__(
-        self, *, device: str = "cpu", limits: Limits | None = None, tier: Tier | None = None
+        self,
+        *,
+        device: str = "cpu",
+        limits: Limits | None = None,
+        tier: Tier | None = None,
+        launcher: Launcher | None = None,
     ) -> None:
         self._device, self._limits, self._tier = device, limits, tier
+        self._launcher = launcher  # instead of a zygote of its own; closed with the judge all the same
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._zygote = self._stack.enter_context(Zygote(self._device, self._tier))
+        self._zygote = self._launcher or Zygote(self._device, self._tier)
+        self._stack.callback(self._zygote.close)
         return self
 
     def __exit__(self, *error: object) -> None:

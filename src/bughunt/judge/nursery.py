@@ -1,8 +1,9 @@
 """The zygote's own half: forks workers on demand and reports how each of them ended.
 
-Runs as `python -m bughunt.judge.nursery FD FOLDER TIER` and first says which tier of the sandbox it has, at most
-the one that was asked for. Each order on the control socket is a line of JSON; an order to spawn brings three
-descriptors: the channel of frames, the program's output, and a pipe for the report of the pid and, later, of the end.
+Runs as `python -m bughunt.judge.nursery FD FOLDER TIER` and first says which tier of the sandbox it has, at
+most the one that was asked for. Each order on the control socket is a line of JSON; an order to spawn
+brings three descriptors: the channel of frames, the program's output, and a pipe for the report of the pid
+and, later, of the end.
 """
 
 import contextlib
@@ -11,7 +12,6 @@ import itertools
 import json
 import os
 import selectors
-import shutil
 import signal
 import socket
 import sys
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from bughunt.judge import folders
 from bughunt.judge.limits import Limits, adopt_orphans
 from bughunt.judge.sandbox.fence import Fence, Tier
 from bughunt.judge.sandbox.tier import Standing, survey
@@ -108,7 +109,7 @@ class Nursery:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             self.control.detach()
             limits = Limits(**order["limits"])  # type: ignore[arg-type]
-            folder = self.fence.shut(slot, Path(str(order["folder"])), limits)
+            folder = self.fence.shut(slot, int(str(order["spawn"])), limits)
             report(status, fenced=True)
             worker.run(channel, output, folder, str(order["device"]))
         except BaseException:  # to the zygote's messages; once fenced, to the program's output
@@ -140,6 +141,7 @@ class Nursery:
         _, status, usage = os.wait4(pid, 0)
         child = self.children.pop(pid, None)
         if child is not None:
+            self.fence.tidy_up(child.number)
             report(
                 child.status,
                 status=os.waitstatus_to_exitcode(status),
@@ -210,7 +212,7 @@ def main() -> None:
     fence.furnish()
     introduce(control, found)
     Nursery(control, fence).serve()
-    shutil.rmtree(folder, ignore_errors=True)
+    folders.remove(folder)
 
 
 if __name__ == "__main__":

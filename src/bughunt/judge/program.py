@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from bughunt.errors import BughuntError
 from bughunt.judge import wire
 from bughunt.judge.limits import Limits
-from bughunt.judge.zygote import Process, Zygote
+from bughunt.judge.zygote import Launcher, Process
 from bughunt.task import Model
 
 Kind = Literal["error", "exit", "contract", "timeout", "memory", "protocol", "infra"]
@@ -252,7 +252,7 @@ def as_kind(text: str) -> Kind:
 
 
 def open_program(
-    zygote: Zygote,
+    launcher: Launcher,
     files: Mapping[str, str],
     *,
     device: str = "cpu",
@@ -260,7 +260,7 @@ def open_program(
     rng: str = "torch",
 ) -> RemoteProgram:
     """Run the program's `train.py` in a fresh worker; the error of a failure carries what it printed."""
-    program = RemoteProgram(zygote.spawn(limits or Limits(), device), rng)
+    program = RemoteProgram(launcher.spawn(limits or Limits(), device), rng)
     try:
         program.ask("load", files=dict(files))
     except BaseException as error:

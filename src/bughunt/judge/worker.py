@@ -9,7 +9,6 @@ import importlib
 import os
 import random
 import resource
-import signal
 import socket
 import sys
 import tempfile

@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import selectors
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,8 +18,10 @@ import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from bughunt.errors import MachineError
+from bughunt.judge import folders
 from bughunt.judge.limits import Limits
 from bughunt.judge.sandbox.fence import Tier
 
@@ -40,11 +41,21 @@ class Ending:
 # --- the judge's half -------------------------------------------------------------------------------------
 
 
+class Launcher(Protocol):
+    """Who starts workers."""
+
+    def spawn(self, limits: Limits, device: str = "cpu") -> "Process":
+        """A fresh worker."""
+
+    def close(self) -> None:
+        """End all workers."""
+
+
 class Zygote:
     """Starts at once, is waited for by the first `spawn`, and is started anew should it ever end.
 
-    Its workers are fenced in as well as the machine can, at most by the tier `most`; where that is less than `tier`,
-    nothing is run. A GPU needs devices that the fences of S1 and S2 keep out.
+    Its workers are fenced in as well as the machine can, at most by the tier `most`; where that is less than
+    `tier`, nothing is run. A GPU needs devices that the fences of S1 and S2 keep out.
     """
 
     def __init__(self, device: str = "cpu", tier: Tier | None = None, *, most: Tier = Tier.S2) -> None:
@@ -74,7 +85,7 @@ class Zygote:
             self.process = subprocess.Popen(
                 self.command(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
-                env=scrubbed_environment(self.device),
+                env=self.environment(),
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=messages,
@@ -85,6 +96,9 @@ class Zygote:
     def command(self, descriptor: int) -> list[str]:
         words = [str(descriptor), str(self.folder), str(int(self.most))]
         return [sys.executable, "-P", "-m", "bughunt.judge.nursery", *words]
+
+    def environment(self) -> dict[str, str]:
+        return scrubbed_environment(self.device)
 
     def spawn(self, limits: Limits, device: str = "cpu") -> "Process":
         """A fresh worker, warm and empty; for a GPU the zygote must have been made for one."""
@@ -117,7 +131,7 @@ class Zygote:
         if self.tier < self.least:
             why = self.lacking.get(self.least.name, "a GPU is used")
             raise MachineError(
-                f"programs can be fenced in up to {self.tier.name} here, {self.least.name} is asked for: {why}",
+                f"programs can be fenced in to {self.tier.name} here, {self.least.name} is asked for: {why}",
                 "see `bughunt doctor` and docs/security.md",
             )
 
@@ -138,7 +152,10 @@ class Zygote:
         except subprocess.TimeoutExpired:
             self.process.kill()  # and its workers die with it
             self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        folders.remove(self.folder)
+
+    def over(self) -> None:
+        """A worker is closed."""
 
     def close(self) -> None:
         """End the zygote and all of its workers."""
@@ -174,7 +191,6 @@ class Process:
 
     def __init__(self, zygote: Zygote, number: int, limits: Limits, device: str) -> None:
         self.zygote, self.number, self.limits = zygote, number, limits
-        self.folder = Path(tempfile.mkdtemp(dir=zygote.folder))
         self.pid: int | None = None  # as the zygote counts
         self.fenced = False  # nothing of the program has run before
         self.ending: Ending | None = None
@@ -189,7 +205,6 @@ class Process:
                 {
                     "spawn": number,
                     "limits": asdict(limits),
-                    "folder": str(self.folder),
                     "device": device,
                 },
                 [theirs.fileno(), output_end, status_end],
@@ -252,8 +267,8 @@ class Process:
             self.ended.wait(END_SECONDS)
 
     def close(self) -> None:
-        """Kill the worker and remove its folder."""
+        """Kill the worker, whose folder goes with it."""
         self.channel.close()
         self.kill()
         self.reader.join(END_SECONDS)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.zygote.over()

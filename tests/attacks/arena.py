@@ -1,0 +1,176 @@
+"""Where hostile programs meet the judge: what each is judged on, and what counts as winning.
+
+An attack is a file below `cases`: text that is appended to a program that is broken, and that nothing in it
+repairs. Its first lines say what it tries, `# expect:` which outcomes it may have (any but a solution,
+unless said), `# machine:` the one processor that it is written for; `# file: NAME` begins another file of
+the same program.
+
+It wins when it is taken for a repair, when it prints `GOT:` because it came by something that it should not
+have, when it changes the host, when something of it goes on, and when the judge fails or waits for much
+longer than it may.
+"""
+
+import os
+import platform
+import runpy
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bughunt.judge.judge import Case, Judge
+from bughunt.judge.limits import Limits
+from bughunt.judge.sandbox.bubblewrap import Bubblewrap
+from bughunt.judge.sandbox.fence import Tier
+from bughunt.judge.verdict import Outcome, Verdict
+from bughunt.judge.zygote import Launcher, Zygote
+
+HERE = Path(__file__).parent
+VERDICTS = HERE.parent / "verdicts"
+TASK = runpy.run_path(str(VERDICTS / "reference" / "task.py"))["TASK"]
+CANARY = "BH-" + "CANARY"
+SEEDS = [11, 12, 13]
+LIMITS = Limits(cpu_seconds=20, wall_seconds=20, reply_seconds=8, memory_bytes=2 << 30, output_bytes=1 << 16)
+PATIENCE = 3 * LIMITS.reply_seconds + 10  # seconds for a verdict, on a machine that does other things too
+ANY = frozenset(Outcome) - {Outcome.SOLVED}
+ORDINARY_USER = 61234
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One hostile program."""
+
+    name: str
+    title: str
+    files: Mapping[str, str]
+    expected: frozenset[Outcome] = ANY
+
+
+def attacks() -> list[Attack]:
+    """All that are written for this processor."""
+    found = (read(path) for path in sorted((HERE / "cases").rglob("*.py")))
+    return [attack for attack in found if attack is not None]
+
+
+def read(path: Path) -> Attack | None:
+    title, _, text = path.read_text(encoding="utf-8").partition("\n")
+    notes, name, files = {}, "train.py", {"train.py": program("broken")["train.py"] + "\n\n"}
+    for line in text.splitlines(keepends=True):
+        word, _, rest = line.removeprefix("# ").partition(": ")
+        if line.startswith("# ") and word in ("expect", "machine"):
+            notes[word] = rest.split()
+        elif line.startswith("# file: "):
+            name = rest.strip()
+            files[name] = ""
+        else:
+            files[name] += line
+    if platform.machine() not in notes.get("machine", [platform.machine()]):
+        return None
+    expected = frozenset(map(Outcome, notes.get("expect", []))) or ANY
+    relative = path.relative_to(HERE / "cases").with_suffix("")
+    return Attack(str(relative), title.strip('"'), files, expected)
+
+
+def program(name: str) -> dict[str, str]:
+    return {"train.py": (VERDICTS / name / "train.py").read_text(encoding="utf-8")}
+
+
+class AsUser(Zygote):
+    """A zygote that an ordinary user has started, who finds the interpreter wherever it lies."""
+
+    def command(self, descriptor: int) -> list[str]:
+        nursery = ["-P", "-m", "bughunt.judge.nursery", str(descriptor), "/job", str(int(self.most))]
+        to_user = ["-P", "-m", "bughunt.judge.sandbox.descend", str(ORDINARY_USER)]
+        return [sys.executable, *to_user, sys.executable, *nursery]
+
+
+def make_launcher(way: str) -> Launcher:
+    """One of the ways to fence programs in."""
+    if way == "S2 as user" and os.geteuid() == 0:
+        return AsUser(tier=Tier.S2)
+    if way == "bubblewrap":
+        return Bubblewrap(jobs=50)
+    tier = Tier[way[:2]]
+    return Zygote(tier=tier, most=tier)
+
+
+class Arena:
+    """One way of fencing, ready for attacks."""
+
+    def __init__(self, way: str) -> None:
+        self.judge = Judge(limits=LIMITS, launcher=make_launcher(way))
+
+    def __enter__(self) -> "Arena":
+        self.judge.__enter__()
+        os.environ["BUGHUNT_TEST_SECRET"] = CANARY
+        bare = Case(TASK, program("reference"), VERDICTS / "reference" / "behaviour.py")
+        tests = self.judge.battery(program("broken"), bare, 1)
+        self.case = replace(
+            bare,
+            fail_to_pass=[test.name for test in tests if not test.passed],
+            pass_to_pass=[test.name for test in tests if test.passed],
+            reference_curves=[self.judge.measure(program("reference"), TASK, seed) for seed in range(8)],
+            broken_curves=[self.judge.measure(program("broken"), TASK, seed) for seed in range(3)],
+        )
+        self.usual = len(list(descendants(os.getpid())))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        del os.environ["BUGHUNT_TEST_SECRET"]
+        self.judge.__exit__(*error)
+
+    def verdict(self, files: Mapping[str, str]) -> Verdict:
+        return self.judge.judge(files, self.case, SEEDS)
+
+    def honest_programs_are_judged_rightly(self) -> bool:
+        """A repair is one and the broken program is none: a fence that fails everything holds nothing."""
+        right = self.verdict(program("written_differently")), self.verdict(program("broken"))
+        return [verdict.passed for verdict in right] == [True, False]
+
+    def won(self, attack: Attack) -> list[str]:
+        """By what the attack has won; nothing where it has lost."""
+        begun = time.monotonic()
+        verdict = self.verdict(attack.files)
+        seconds = time.monotonic() - begun
+        return [
+            *(
+                [f"verdict {verdict.outcome}: {verdict.detail}"]
+                if verdict.outcome not in attack.expected
+                else []
+            ),
+            *([f"score {verdict.score}"] if verdict.score > 59 else []),
+            *(line for line in verdict.output.splitlines() if line.startswith("GOT:")),
+            *([f"took {seconds:.0f} s"] if seconds > PATIENCE else []),
+            *traces(),
+            *(f"goes on as {pid}" for pid in self.left_over()),
+        ]
+
+    def left_over(self) -> Sequence[int]:
+        """Workers that have not ended three seconds later."""
+        until = time.monotonic() + 3
+        while (found := self.workers()) and time.monotonic() < until:
+            time.sleep(0.02)
+        return found
+
+    def workers(self) -> list[int]:
+        return list(descendants(os.getpid()))[self.usual :]
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Processes below one, parents first."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return
+    yield from map(int, children)
+    for child in children:
+        yield from descendants(int(child))
+
+
+def traces() -> Iterator[str]:
+    """What an attack has left on the host."""
+    for folder in ("/tmp", "/dev/shm", "/var/tmp", "/", os.path.expanduser("~"), "/job"):
+        for path in Path(folder).glob("bh_pwn*"):
+            yield f"left {path}"
+            path.unlink()

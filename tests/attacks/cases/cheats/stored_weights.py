@@ -1,0 +1,4 @@
+"""Brings trained weights along."""
+
+def predict(model, inputs):
+    return inputs @ torch.tensor([1.0, -2.0, 0.5, 3.0]) + 0.7

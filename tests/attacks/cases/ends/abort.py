@@ -1,0 +1,6 @@
+"""Aborts."""
+# expect: ERROR
+
+import os
+
+os.abort()

@@ -1,0 +1,4 @@
+"""Raises what closes generators."""
+# expect: ERROR
+
+raise GeneratorExit

@@ -1,0 +1,6 @@
+"""Jumps into the middle of nowhere."""
+# expect: ERROR
+
+import ctypes
+
+ctypes.CFUNCTYPE(None)(8)()

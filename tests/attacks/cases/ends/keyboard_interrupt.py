@@ -1,0 +1,4 @@
+"""Raises what a person's Ctrl-C raises."""
+# expect: ERROR
+
+raise KeyboardInterrupt

@@ -1,0 +1,9 @@
+"""Tries what only the host should do: change mode."""
+
+import ctypes
+import os
+
+libc = ctypes.CDLL(None)
+
+if libc.chmod(b"train.py", 0o4777) >= 0:
+    print("GOT:change_mode")

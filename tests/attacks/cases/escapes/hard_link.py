@@ -1,0 +1,9 @@
+"""Tries what only the host should do: hard link."""
+
+import ctypes
+import os
+
+libc = ctypes.CDLL(None)
+
+if libc.link(b"train.py", b"link") >= 0:
+    print("GOT:hard_link")

@@ -1,0 +1,8 @@
+"""Changes settings of the kernel."""
+
+for path in ("/proc/sys/kernel/hostname", "/proc/sys/vm/swappiness", "/proc/sysrq-trigger", "/proc/self/oom_score_adj"):
+    try:
+        open(path, "r+").close()
+        print("GOT:setting", path)
+    except OSError:
+        pass

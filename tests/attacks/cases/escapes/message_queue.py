@@ -1,0 +1,9 @@
+"""Tries what only the host should do: message queue."""
+
+import ctypes
+import os
+
+libc = ctypes.CDLL(None)
+
+if libc.msgget(0, 0o1777) >= 0:
+    print("GOT:message_queue")

@@ -1,0 +1,10 @@
+"""Tries what only the host should do: reboot."""
+# machine: x86_64
+
+import ctypes
+import os
+
+libc = ctypes.CDLL(None)
+
+if libc.syscall(169, 1, 2, 3, 0) >= 0:
+    print("GOT:reboot")

@@ -1,0 +1,9 @@
+"""Tries what only the host should do: set time."""
+
+import ctypes
+import os
+
+libc = ctypes.CDLL(None)
+
+if libc.settimeofday(ctypes.create_string_buffer(16), 0) >= 0:
+    print("GOT:set_time")

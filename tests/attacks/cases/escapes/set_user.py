@@ -1,0 +1,9 @@
+"""Tries what only the host should do: set user."""
+
+import ctypes
+import os
+
+libc = ctypes.CDLL(None)
+
+if libc.setresuid(1, 1, 1) >= 0:
+    print("GOT:set_user")

@@ -1,0 +1,9 @@
+"""Opens a line to the outside: ip6."""
+
+import socket
+
+try:
+    socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    print("GOT:socket ip6")
+except OSError:
+    pass

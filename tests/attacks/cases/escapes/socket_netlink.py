@@ -1,0 +1,9 @@
+"""Opens a line to the outside: netlink."""
+
+import socket
+
+try:
+    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)
+    print("GOT:socket netlink")
+except OSError:
+    pass

@@ -1,0 +1,5 @@
+"""Brings a file whose name leads out of its folder."""
+# expect: CONTRACT ERROR
+
+# file: ../../../tmp/bh_pwn_traversal
+x

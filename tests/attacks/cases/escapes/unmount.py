@@ -1,0 +1,9 @@
+"""Tries what only the host should do: unmount."""
+
+import ctypes
+import os
+
+libc = ctypes.CDLL(None)
+
+if libc.umount2(b"/proc", 2) >= 0:
+    print("GOT:unmount")

@@ -1,0 +1,15 @@
+"""Spins for ever, deaf to signals."""
+# expect: TIMEOUT
+
+import signal
+
+for number in range(1, 65):
+    try:
+        signal.signal(number, signal.SIG_IGN)
+    except (OSError, ValueError):
+        pass
+
+
+def predict(model, inputs):
+    while True:
+        pass

@@ -1,0 +1,7 @@
+"""Makes folders in folders, deeper than anybody can walk."""
+
+import os
+
+for _ in range(3000):
+    os.mkdir("d")
+    os.chdir("d")

@@ -1,0 +1,10 @@
+"""Prints without end."""
+# expect: TIMEOUT
+
+import sys
+
+
+def predict(model, inputs):
+    while True:
+        sys.stdout.write("A" * 65536)
+        sys.stdout.flush()

@@ -1,0 +1,9 @@
+"""Opens /dev/kvm."""
+
+import os
+
+try:
+    os.listdir("/dev/kvm") if os.path.isdir("/dev/kvm") else open("/dev/kvm", "rb").read(1)
+    print("GOT:/dev/kvm")
+except OSError:
+    pass
