@@ -49,7 +49,7 @@ def test_an_attempt_has_loss_metric_gradients_and_updates(tmp_path, challenge):
     assert folder.name == "attempt-007"
     found = scalars(folder)
     assert found["measured/accuracy"] == [(0, 0.1), (2, 0.5), (4, 0.9)]
-    assert found["gradient norm"] == [(0, 0.0), (2, 3.0), (4, 2.0)]
+    assert found["probe/gradient norm"] == [(0, 0.0), (2, 3.0), (4, 2.0)]
     assert found["update ratio/head.weight"] == [(0, 0.0), (2, 0.01), (4, 0.02)]
     assert found["reported/loss"] == [(1, 1.9), (2, 1.5), (3, 1.0), (4, 0.5)]
 

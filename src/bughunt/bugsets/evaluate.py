@@ -4,10 +4,11 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,7 +93,16 @@ _judge: Judge | None = None
 
 def _start() -> None:
     global _judge
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
     _judge = Judge().__enter__()
+
+
+def _end_with_the_command() -> None:
+    """However the command ends, this process does too, and with it the judge's."""
+    command = parent_process()
+    if command is not None:
+        connection.wait([command.sentinel])
+        os._exit(1)
 
 
 def _run(job: Job) -> Finding:

@@ -59,7 +59,7 @@ def _attempt(challenge: Challenge, curve: Curve) -> list[Scalar]:
     series = [
         (_tag(challenge), curve.values),
         (f"measured/{challenge.metric}", curve.metrics),
-        ("gradient norm", curve.gradient_norms),
+        ("probe/gradient norm", curve.gradient_norms),
         *((f"update ratio/{name}", values) for name, values in curve.update_ratios.items()),
     ]
     for tag, values in series:

@@ -1,0 +1,67 @@
+"""The pool of judging processes: nothing of it survives the command that started it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMAND = """
+import sys
+from bughunt import references
+from bughunt.bugsets.evaluate import Evaluator, Job
+
+if __name__ == "__main__":
+    files = dict(references.load("kmeans-pp").files)
+    files["train.py"] += "\\nimport time\\nprint('asleep', flush=True)\\ntime.sleep(1000)\\n"
+    with Evaluator(1) as evaluate:
+        evaluate([Job("kmeans-pp", "default", files, curve_seeds=[1])])
+"""
+
+
+def everything_below(pid: int) -> set[int]:
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            found |= {child} | everything_below(child)
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def wait_for_workers(pid: int, count: int) -> set[int]:
+    """The pool's process, its resource tracker, the zygote and its worker, once they are all there."""
+    until = time.monotonic() + 120
+    while len(found := everything_below(pid)) < count and time.monotonic() < until:
+        time.sleep(0.2)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["terminated", "killed"])
+def test_nothing_survives_the_death_of_the_command(tmp_path: Path, number: int) -> None:
+    script = tmp_path / "command.py"
+    script.write_text(COMMAND)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    environment = os.environ | {"TMPDIR": str(scratch), "XDG_CACHE_HOME": str(tmp_path)}
+    command = subprocess.Popen([sys.executable, str(script)], env=environment)
+    try:
+        others = wait_for_workers(command.pid, 4)
+        assert len(others) >= 4
+    finally:
+        command.send_signal(number)
+        command.wait()
+    until = time.monotonic() + 10
+    while any(map(is_running, others)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not [pid for pid in others if is_running(pid)]
+    assert not list(scratch.glob("bughunt-*"))
