@@ -1,10 +1,9 @@
 """A hidden Markov model that learns from sequences without labels, and decodes them.
 
 Each iteration runs forward and backward over every sequence, so that the posterior chance of each state and
-of each step is known, and counts with those chances. Everything stays in logarithms. The same model can also be
-counted from labelled sequences, and finds the likeliest path through the states.
-
-Shapes: B sequences, T places, S states, V symbols.
+of each step is known, and counts with those chances. Everything stays in logarithms. The same model can also
+be counted from labelled sequences, and finds the likeliest path through the states.  Shapes: B sequences, T
+places, S states, V symbols.
 """
 
 from collections.abc import Iterator
