@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 from bughunt.task import Task
 
@@ -61,7 +61,7 @@ def title(task: Task, kind: str, reference: Runs, broken: Runs, failing: Sequenc
         return f"{task.title}: a check fails ({sentence(failing[0])})"
     if kind == "silent":
         return f"{task.title}: the curve looks right, a check does not ({sentence(failing[0])})"
-    final, normal = fmean(run[-1] for run in broken), fmean(run[-1] for run in reference)
+    final, normal = median(run[-1] for run in broken), fmean(run[-1] for run in reference)
     if not math.isfinite(final):
         return f"{task.title}: {name} is not a number any more"
     if kind == "deceptive":
@@ -88,7 +88,7 @@ def brief(
         return _brief_without_training(failing)
     healthy, sick = metrics
     low, high = min(run[-1] for run in reference), max(run[-1] for run in reference)
-    final = fmean(run[-1] for run in broken)
+    final = median(run[-1] for run in broken)
     lines = [
         f"**Report.** {_report(task, kind, failing)}",
         "",
@@ -96,7 +96,7 @@ def brief(
         f"{task.metric_name} {span(min(healthy), max(healthy))}"
         + (f"; {task.curve_name} below {number(task.floor)} is impossible." if task.floor else "."),
         "",
-        f"**This code.** {task.curve_name} {number(final)}, {task.metric_name} {number(fmean(sick))}.",
+        f"**This code.** {task.curve_name} {number(final)}, {task.metric_name} {number(median(sick))}.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -157,7 +157,7 @@ def list_command(session: Session, set_name: str | None, pending: bool, solved: 
         return
     head = ("id", "lvl", "min", "state", "symptom")
     body = [(c.id, str(c.level), str(c.minutes), found, c.title) for c, found in rows]
-    session.say(table([head, *body]) if rows else "Nothing to show.")
+    session.say(table([head, *body], width=session.screen.width) if rows else "Nothing to show.")
 
 
 def _row(challenge: "Challenge", state: str) -> dict[str, object]:

@@ -95,6 +95,8 @@ def explain_command(session: Session, id_: str | None) -> None:
 
 
 def _explain(session: Session, challenge: "Challenge") -> None:
+    from bughunt.show import screens
+
     sealed = challenge.sealed()
     progress = session.state().of(challenge.id)
     repair = reversal(challenge.program(), sealed.repaired)
@@ -115,7 +117,7 @@ def _explain(session: Session, challenge: "Challenge") -> None:
         )
         return
     lines = [f"{challenge.id}  post-mortem · {sealed.category} · {', '.join(sealed.where)}", ""]
-    lines.append(sealed.post_mortem.strip())
+    lines.append(screens.prose(sealed.post_mortem, session.screen.width))
     if "```diff" not in sealed.post_mortem:
         lines += ["", repair]
     lines += ["", *(f"In the wild   {address}" for address in sealed.evidence)]

@@ -13,6 +13,7 @@ import pytest
 
 from bughunt.judge.program import ProgramError
 from bughunt.judge.verdict import TestResult
+from bughunt.judge.wording import in_words
 from bughunt.task import Program, Task
 
 OpenProgram = Callable[[], AbstractContextManager[Program]]
@@ -136,7 +137,7 @@ def explain(error: BaseException | None) -> str:
         text = f"{type(error).__name__}: {error}"
     said = [part.strip() for part in text.splitlines() if part.strip()]
     own = list(itertools.takewhile(lambda part: not part.startswith("assert "), said))
-    line = "; ".join(own or said) or type(error).__name__
+    line = "; ".join(own) or in_words("; ".join(said)) or type(error).__name__
     return line if len(line) <= DETAIL else line[: DETAIL - 1] + "…"
 
 

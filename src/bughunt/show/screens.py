@@ -181,6 +181,17 @@ def _stopped(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
+def prose(text: str, width: int) -> str:
+    """Markdown for a terminal: paragraphs are folded, fenced code keeps its lines, marks are left out."""
+    parts = []
+    for number_, part in enumerate(text.strip().split("```")):
+        if number_ % 2:
+            parts.append("\n".join(f"    {line}" for line in part.strip("\n").splitlines()[1:]))
+        else:
+            parts += [_wrapped(part, width)] if part.strip() else []
+    return "\n\n".join(parts)
+
+
 def _wrapped(text: str, width: int) -> str:
     """Markdown paragraphs, indented; headings are left out and lists keep their lines."""
     paragraphs = []

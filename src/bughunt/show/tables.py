@@ -1,18 +1,23 @@
 """Tables and bars as plain text; light, so that commands which only list start quickly."""
 
+import textwrap
 from collections.abc import Sequence
 
 
-def table(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
-    """Columns as wide as their widest cell; the last one runs free."""
+def table(rows: Sequence[Sequence[str]], indent: int = 2, width: int | None = None) -> str:
+    """Columns as wide as their widest cell; the last one is folded at `width`, or runs free."""
     if not rows:
         return ""
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]) - 1)]
-    return "\n".join(
-        (" " * indent + "  ".join(f"{cell:<{w}s}" for cell, w in zip(row, [*widths, 0], strict=True)))
-        .rstrip()
-        for row in rows
-    )  # fmt: skip
+    margin = indent + sum(widths) + 2 * len(widths)
+    room = max(20, width - margin) if width else None
+    lines = []
+    for *cells, last in rows:
+        first, *more = textwrap.wrap(last, room) or [""] if room else [last]
+        told = [*(f"{cell:<{w}s}" for cell, w in zip(cells, widths, strict=True)), first]
+        lines.append((" " * indent + "  ".join(told)).rstrip())
+        lines += [" " * margin + line for line in more]
+    return "\n".join(lines)
 
 
 def bar(done: int, total: int, width: int = 20) -> str:
