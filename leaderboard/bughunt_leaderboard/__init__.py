@@ -1,1 +1,1 @@
-"""Team competitions over the judge; the server comes with a later release."""
+"""Team competitions: a log of events, the board as a fold of it, a queue of judgements, and pages."""

@@ -1,6 +1,7 @@
 """A failed check says what was expected and what came."""
 
 import pytest
+
 from bughunt.judge.wording import in_words
 
 SAID = {

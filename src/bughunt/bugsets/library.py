@@ -1,6 +1,7 @@
 """Which bug sets there are: those that ship, those in the checkout, those that the user made."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 import platformdirs
@@ -27,27 +28,31 @@ def default_out() -> Path:
     return shipped() if shipped() == CHECKOUT / "bugs" else user_sets()
 
 
-def sets() -> list[BugSet]:
-    """All sets, by name; a folder is one when it has a `set.toml`. IntegrityError for a damaged one."""
+def sets(roots: Sequence[Path] | None = None) -> list[BugSet]:
+    """All sets below the roots, else the user's and those that ship; a folder with a `set.toml` is one.
+
+    IntegrityError for a damaged one.
+    """
     folders: dict[str, Path] = {}
-    for root in (user_sets(), shipped()):
+    for root in (user_sets(), shipped()) if roots is None else roots:
         for path in sorted(root.glob("*/set.toml")):
             folders[path.parent.name] = path.parent
     return [BugSet.load(folders[name]) for name in sorted(folders, key=lambda n: (n != "starter", n))]
 
 
-def find_set(name: str) -> BugSet:
+def find_set(name: str, roots: Sequence[Path] | None = None) -> BugSet:
     if Path(name).joinpath("set.toml").is_file():
         return BugSet.load(Path(name))
-    for bugset in sets():
+    known = sets(roots)
+    for bugset in known:
         if bugset.name == name:
             return bugset
-    raise UsageError(f"no bug set '{name}'", _hint(name, [bugset.name for bugset in sets()]))
+    raise UsageError(f"no bug set '{name}'", _hint(name, [bugset.name for bugset in known]))
 
 
-def find_challenge(id_: str) -> Challenge:
+def find_challenge(id_: str, roots: Sequence[Path] | None = None) -> Challenge:
     known: list[str] = []
-    for bugset in sets():
+    for bugset in sets(roots):
         if id_ in bugset.order:
             return Challenge.load(bugset.folder / id_)
         known += bugset.order

@@ -60,7 +60,7 @@ def next_command(
     if skip and state.current and state.of(state.current).open:
         session.workspace.record("skip", state.current)
         state = session.state()
-    candidates = list(_candidates(set_name, level))
+    candidates = list(_candidates(session, set_name, level))
     chosen = _choose(candidates, state)
     if chosen is None:
         raise _nothing_left(len(candidates))
@@ -77,10 +77,11 @@ def _choose(candidates: "list[Challenge]", state: "State") -> "Challenge | None"
     return None
 
 
-def _candidates(set_name: str | None, level: int | None) -> "Iterator[Challenge]":
+def _candidates(session: Session, set_name: str | None, level: int | None) -> "Iterator[Challenge]":
     from bughunt.bugsets import library
 
-    for bugset in [library.find_set(set_name)] if set_name else library.sets():
+    roots = session.roots
+    for bugset in [library.find_set(set_name, roots)] if set_name else library.sets(roots):
         for challenge in bugset.challenges():
             if level in (None, challenge.level):
                 yield challenge
@@ -146,7 +147,7 @@ def list_command(session: Session, set_name: str | None, pending: bool, solved: 
 
     state = session.state()
     rows = []
-    for challenge in _candidates(set_name, None):
+    for challenge in _candidates(session, set_name, None):
         progress = state.of(challenge.id)
         done = progress.solved or progress.given_up
         if (pending and done) or (solved and not progress.solved):
@@ -179,7 +180,8 @@ def status_command(session: Session) -> None:
     from bughunt.show.tables import bar, table
 
     workspace, state = session.workspace, session.state()
-    counts = [(s.name, sum(state.of(id_).solved for id_ in s.order), len(s.order)) for s in library.sets()]
+    known = library.sets(session.roots)
+    counts = [(s.name, sum(state.of(id_).solved for id_ in s.order), len(s.order)) for s in known]
     points = sum(progress.points for progress in state.challenges.values())
     if session.json:
         emit(

@@ -24,6 +24,7 @@ def hint_command(session: Session, id_: str | None, yes: bool, again: bool) -> N
     """Open the next hint; its price in points is shown first."""
     from bughunt.play.hints import ladder, upcoming, value
 
+    session.alone("hint")
     challenge = session.current(id_)
     progress = session.state().of(challenge.id)
     rungs = ladder(challenge, challenge.sealed().hints)
@@ -65,6 +66,7 @@ def _tell(session: Session, challenge: "Challenge", hints: "list[Hint]") -> None
 @click.pass_obj
 def giveup_command(session: Session, id_: str | None, confirm: str | None) -> None:
     """End the hunt for this challenge and see the repair; it does not count as solved."""
+    session.alone("giveup")
     challenge = session.current(id_)
     progress = session.state().of(challenge.id)
     if not (progress.solved or progress.given_up):
@@ -84,6 +86,7 @@ def giveup_command(session: Session, id_: str | None, confirm: str | None) -> No
 @click.pass_obj
 def explain_command(session: Session, id_: str | None) -> None:
     """What the bug was, why it showed as it did, and where it happened; after the hunt."""
+    session.alone("explain")
     challenge = session.current(id_)
     progress = session.state().of(challenge.id)
     if not (progress.solved or progress.given_up):

@@ -33,6 +33,12 @@ GROUPS: dict[str, dict[str, str]] = {
         "generate": "bughunt.cli.sets",
         "set": "bughunt.cli.sets",
     },
+    "Compete": {
+        "host": "bughunt.cli.host",
+        "admin": "bughunt.cli.admin",
+        "join": "bughunt.cli.team",
+        "board": "bughunt.cli.team",
+    },
     "This machine": {
         "doctor": "bughunt.cli.machine",
         "completion": "bughunt.cli.machine",

@@ -15,6 +15,7 @@ from bughunt.show.terminal import Terminal, terminal
 if TYPE_CHECKING:
     from bughunt.bugsets.challenge import Challenge
     from bughunt.play.progress import State
+    from bughunt.play.remote import Remote
     from bughunt.play.workspace import Workspace
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -41,6 +42,31 @@ class Session:
 
         return Workspace(locate(self.folder, os.environ.get("BUGHUNT_HOME"), Path.cwd()))
 
+    @property
+    def remote(self) -> "Remote | None":
+        """The competition that this workspace has joined."""
+        from bughunt.play.remote import Remote
+
+        return Remote.of(self.workspace)
+
+    @property
+    def roots(self) -> "list[Path] | None":
+        """Where bug sets are looked for: in a joined workspace only the competition's."""
+        from bughunt.play.workspace import JOINED
+
+        joined = self.workspace.root / JOINED
+        return [joined] if joined.is_dir() else None
+
+    def alone(self, command: str) -> None:
+        """Refuse what a competition leaves to its host."""
+        if self.remote is not None:
+            from bughunt.errors import UsageError
+
+            raise UsageError(
+                f"{command} needs what is sealed, and in a competition the host has that",
+                "run.py trains your file here; bughunt submit sends it",
+            )
+
     def say(self, text: str) -> None:
         """Text for a person, in what the stream can show."""
         encoding = sys.stdout.encoding or "ascii"
@@ -66,7 +92,7 @@ class Session:
         id_ = asked or self.state().current
         if id_ is None:
             raise UsageError("no challenge is open", "bughunt next opens one")
-        return library.find_challenge(id_)
+        return library.find_challenge(id_, self.roots)
 
     def may_ask(self) -> bool:
         return sys.stdin.isatty() and sys.stdout.isatty() and not self.no_input and not self.json

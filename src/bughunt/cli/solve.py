@@ -24,6 +24,7 @@ LIMIT, ENVIRONMENT, UNSOLVED = 4, 3, 1
 @click.pass_obj
 def check_command(session: Session, id_: str | None, tests_only: bool, device: str, plot: bool | None) -> int:
     """Judge your file on one hidden seed: free, as often as you like."""
+    session.alone("check")
     return _judge(session, id_, "check", plot, device=device, tests_only=tests_only)
 
 
@@ -33,7 +34,11 @@ def check_command(session: Session, id_: str | None, tests_only: bool, device: s
 @json_option
 @click.pass_obj
 def submit_command(session: Session, id_: str | None, plot: bool | None) -> int:
-    """Judge your file on three hidden seeds, for the score."""
+    """Judge your file on three hidden seeds, for the score; in a competition the host does."""
+    if (remote := session.remote) is not None:
+        from bughunt.cli.team import send
+
+        return send(session, remote, session.current(id_))
     return _judge(session, id_, "submit", plot)
 
 

@@ -18,6 +18,7 @@ from bughunt.play.progress import Progress, State, derive
 
 FORMAT = 1
 HIDDEN = ".bughunt"
+JOINED = Path(HIDDEN) / "sets"  # of a competition, below the workspace
 DEFAULT = "hunt"
 MAX_BYTES = 1_000_000
 

@@ -1,0 +1,286 @@
+"""The server: the API under /api/v1, the pages, the stream of changes, health and metrics."""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import time
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, Field
+from sse_starlette import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
+
+from bughunt import __version__
+from bughunt_leaderboard import clock, view
+from bughunt_leaderboard.bundle import bundle
+from bughunt_leaderboard.folder import Folder
+from bughunt_leaderboard.guard import Guard
+from bughunt_leaderboard.live import Live, is_public
+from bughunt_leaderboard.referee import Person, Referee, RefusedError, TooManyError, UnknownError
+from bughunt_leaderboard.store import Store
+
+JOINS = 20  # from one address in a minute
+COOKIE = "bughunt"
+
+
+class Join(BaseModel):
+    invite: str = Field(max_length=200)
+    name: str = Field(max_length=200)
+
+
+class Joined(BaseModel):
+    token: str
+    team: int
+    role: str
+    name: str
+
+
+class Sent(BaseModel):
+    challenge: str = Field(max_length=64)
+    files: dict[str, str] = Field(max_length=12)
+
+
+class Accepted(BaseModel):
+    submission: int
+    before: int
+
+
+class Refusal(BaseModel):
+    code: str
+    message: str
+    remedy: str
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal} for status in (401, 404, 409, 413, 422, 429)
+}
+
+
+class Arena:
+    """What all requests share."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.store = Store(folder.database)
+        self.referee = Referee(self.store)
+        self.live = Live(self.referee)
+        self.challenges = folder.challenges()
+        self.boards: dict[tuple[object, ...], bytes] = {}
+        self.counts: dict[str, int] = defaultdict(int)
+        self.joins: dict[str, deque[float]] = defaultdict(deque)
+
+    def state(self, person: Person | None) -> Any:
+        """What this person may see: officials the state as it is, everybody else as of the freeze."""
+        official = person is not None and person.role in ("judge", "admin", "observer")
+        return self.live.state if official else self.live.public()
+
+    def board(self, division: str | None) -> bytes:
+        """The public board as JSON, made once for each change of it."""
+        state, at = self.live.public(), clock.now()
+        shown = tuple(view.begun(state, list(state.levels), at))
+        key = (state.seq, self.live.state.frozen_at, division, shown)
+        if key not in self.boards:
+            divisions = {None, *(team.division for team in state.teams.values())}
+            self.boards = {k: v for k, v in self.boards.items() if k[0] == state.seq and k[2] in divisions}
+            made = view.board(state, at, division)
+            made["frozen"] = self.live.state.frozen_at is not None
+            self.boards[key] = json.dumps(made).encode()
+        return self.boards[key]
+
+    def may_join(self, address: str) -> None:
+        recent = self.joins[address]
+        while recent and recent[0] < time.monotonic() - 60:
+            recent.popleft()
+        if len(recent) >= JOINS:
+            raise TooManyError("too many attempts to join from this address", "wait a minute")
+        recent.append(time.monotonic())
+
+
+def token_of(request: Request) -> str | None:
+    given = request.headers.get("authorization", "")
+    return given.removeprefix("Bearer ") if given.startswith("Bearer ") else request.cookies.get(COOKIE)
+
+
+def arena_of(request: Request) -> Arena:
+    found: Arena = request.app.state.arena
+    return found
+
+
+async def somebody(request: Request) -> Person | None:
+    """Who asks, or nobody."""
+    token = token_of(request)
+    if token:
+        with contextlib.suppress(UnknownError):
+            return await run_in_threadpool(arena_of(request).referee.person, token)
+    return None
+
+
+async def known(request: Request) -> Person:
+    """Who asks; refused without a valid token."""
+    if (person := await somebody(request)) is None:
+        raise UnauthorisedError("a token is needed", "bughunt join URL TOKEN")
+    return person
+
+
+class UnauthorisedError(RefusedError):
+    code = "unauthorised"
+    status = 401
+
+
+Anybody = Annotated[Person | None, Depends(somebody)]
+Known = Annotated[Person, Depends(known)]
+Shared = Annotated[Arena, Depends(arena_of)]
+
+
+def make_app(folder: Folder) -> FastAPI:
+    """The server of one competition."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(app.state.arena.live.follow())
+        yield
+        following.cancel()
+        app.state.arena.store.close()
+
+    app = FastAPI(
+        title="bughunt competition", version=__version__, lifespan=lifespan,
+        openapi_url="/openapi.json", docs_url=None, redoc_url=None, responses=REFUSALS,
+    )  # fmt: skip
+    app.state.arena = Arena(folder)
+    _add_guards(app)
+    _add_api(app)
+    from bughunt_leaderboard.pages import add_pages
+
+    add_pages(app)
+    app.mount("/static", StaticFiles(packages=[("bughunt_leaderboard", "static")]), name="static")
+    return app
+
+
+def _add_guards(app: FastAPI) -> None:
+    @app.exception_handler(RefusedError)
+    async def refused(_request: Request, error: RefusedError) -> JSONResponse:
+        body = {"code": error.code, "message": error.message, "remedy": error.remedy}
+        return JSONResponse(body, error.status)
+
+    app.add_middleware(Guard, arena=app.state.arena)
+
+
+def _add_api(app: FastAPI) -> None:
+    @app.get("/healthz")
+    async def health(arena: Shared) -> dict[str, Any]:
+        """Whether the database answers, and how long the queue is."""
+        waiting = await run_in_threadpool(arena.referee.queue.length)
+        return {"ok": True, "seq": arena.live.state.seq, "queue": waiting}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics(arena: Shared) -> str:
+        """Counters in the text format of Prometheus."""
+        waiting = await run_in_threadpool(arena.referee.queue.length)
+        lines = [f"bughunt_queue_jobs {waiting}", f"bughunt_events_total {arena.live.state.seq}"]
+        for name, count in sorted(arena.counts.items()):
+            method, status = name.split()
+            lines.append(f'bughunt_requests_total{{method="{method}",status="{status}"}} {count}')
+        return "\n".join(lines) + "\n"
+
+    @app.get("/api/v1/competition")
+    async def competition(arena: Shared, person: Anybody) -> dict[str, Any]:
+        """Name, rules and rounds."""
+        return view.competition(arena.state(person), clock.now())
+
+    @app.get("/api/v1/board")
+    async def board(arena: Shared, person: Anybody, division: str | None = None) -> Response:
+        """The board, as of the freeze while it is frozen."""
+        if person is not None and person.role in ("judge", "admin", "observer"):
+            return JSONResponse(view.board(arena.live.state, clock.now(), division))
+        return Response(arena.board(division), media_type="application/json")
+
+    @app.get("/api/v1/feed")
+    def feed(arena: Shared) -> list[dict[str, Any]]:
+        """Solutions as they became known."""
+        return view.feed(arena.live.public_events(), arena.live.public())
+
+    @app.get("/api/v1/ctftime")
+    async def ctftime(arena: Shared) -> Response:
+        return Response(view.ctftime(arena.live.public(), clock.now()), media_type="application/json")
+
+    @app.get("/api/v1/export/board.csv", response_class=PlainTextResponse)
+    async def board_csv(arena: Shared) -> PlainTextResponse:
+        return PlainTextResponse(view.board_csv(arena.live.public(), clock.now()), media_type="text/csv")
+
+    @app.get("/api/v1/export/events.jsonl", response_class=PlainTextResponse)
+    def events_jsonl(arena: Shared) -> PlainTextResponse:
+        events = [event for event in arena.live.public_events() if is_public(event)]
+        return PlainTextResponse(view.events_jsonl(events), media_type="application/jsonl")
+
+    @app.get("/api/v1/stream")
+    async def stream(
+        arena: Shared, last_event_id: Annotated[int | None, Header(ge=0, le=2**53)] = None
+    ) -> EventSourceResponse:
+        """Server-sent events: `board` with the number of the newest change; ids go on where one left off."""
+        after = last_event_id if last_event_id is not None else arena.live.public().seq
+        if after > arena.live.state.seq:
+            raise RefusedError(f"the log has no event {after} yet", "begin without Last-Event-ID")
+
+        async def told() -> AsyncIterator[dict[str, Any]]:
+            async for seq, kind in arena.live.stream(after):
+                yield {"event": kind, "data": str(seq), **({"id": str(seq)} if seq else {})}
+
+        return EventSourceResponse(told(), ping=3600)
+
+    @app.post("/api/v1/join", status_code=201)
+    def join(given: Join, request: Request, arena: Shared) -> Joined:
+        """Use an invite; the token that comes back is shown this once."""
+        arena.may_join(request.client.host if request.client else "")
+        token, person = arena.referee.join(given.invite, given.name)
+        return Joined(token=token, team=person.team or 0, role=person.role, name=person.name)
+
+    @app.get("/api/v1/me")
+    async def me(arena: Shared, person: Known) -> dict[str, Any]:
+        team = arena.live.state.teams.get(person.team or 0)
+        return {"name": person.name, "role": person.role, "team": person.team,
+                "team_name": team.name if team else None}  # fmt: skip
+
+    @app.get("/api/v1/bundle")
+    def bundles(arena: Shared, person: Known) -> dict[str, Any]:
+        """The challenges that have begun, in the team's own texts."""
+        if person.team is None:
+            raise UnknownError("only teams have challenges", "")
+        state = arena.referee.fresh()
+        shown = view.begun(state, list(state.levels), clock.now())
+        made = [bundle(arena.challenges[id_], arena.folder.key, person.team) for id_ in shown]
+        return {"competition": state.name, "set": state.set_name, "challenges": made}
+
+    @app.post("/api/v1/submissions", status_code=202)
+    def submit(
+        given: Sent,
+        arena: Shared,
+        person: Known,
+        idempotency_key: Annotated[str | None, Header(max_length=80)] = None,
+    ) -> Accepted:
+        """Send a program; once this answers it is kept, whatever happens to the server."""
+        number = arena.referee.submit(
+            person, given.challenge, given.files, idempotency_key or secrets.token_hex(8)
+        )
+        return Accepted(submission=number, before=arena.referee.queue.place(number)[1])
+
+    @app.get("/api/v1/submissions/{number}")
+    def submission(number: int, arena: Shared, person: Known) -> dict[str, Any]:
+        """Where a submission of one's own team stands."""
+        _in_range(number)
+        return arena.referee.submission(person, number)
+
+    @app.get("/api/v1/submissions/{number}/files")
+    def files(number: int, arena: Shared, person: Known) -> dict[str, str]:
+        _in_range(number)
+        return arena.referee.files(person, number)
+
+
+def _in_range(number: int) -> None:
+    if not 0 < number < 2**53:
+        raise UnknownError(f"no submission {number}", "")

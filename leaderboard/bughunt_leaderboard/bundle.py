@@ -1,0 +1,36 @@
+"""What a team is given: each challenge in a text of its own, and nothing that is sealed."""
+
+from typing import Any
+
+from bughunt_mutator import disguise_tree
+from bughunt_mutator.disguise import DisguiseError
+
+from bughunt.bugsets.challenge import CURVES, Challenge
+from bughunt.bugsets.generate import CONTRACT
+from bughunt_leaderboard.referee import derived
+
+TRIES = 5  # seeds, where one draws a name that the text already has
+
+
+def variant(challenge: Challenge, key: bytes, team: int) -> dict[str, str]:
+    """The broken program under this team's names: path -> text, always the same for one team."""
+    from bughunt import references
+
+    program = challenge.program()
+    keep = CONTRACT | frozenset(references.load(challenge.reference).task.exports)
+    for number in range(TRIES):
+        seed = derived(key, "variant", team, challenge.id, number)
+        try:
+            return disguise_tree(program, seed, keep=keep).files
+        except DisguiseError:
+            continue
+    return program
+
+
+def bundle(challenge: Challenge, key: bytes, team: int) -> dict[str, Any]:
+    """The files of a challenge's folder as a player gets them."""
+    shown = {name: (challenge.folder / name).read_text(encoding="utf-8") for name in SHOWN}
+    return {"id": challenge.id, "files": {**shown, **variant(challenge, key, team)}}
+
+
+SHOWN = ("challenge.toml", "brief.md", CURVES)

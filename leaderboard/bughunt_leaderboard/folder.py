@@ -1,0 +1,63 @@
+"""A competition's folder: the database, the key of its secrets, the set that is played.
+
+DIR/board.db          unless the database is elsewhere
+DIR/key               32 random bytes; variants and seeds follow from it
+DIR/competition.json  database and set
+"""
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bughunt.bugsets.challenge import BugSet, Challenge
+from bughunt.errors import MachineError
+
+SETTINGS = "competition.json"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where one competition lives on the host's disk."""
+
+    path: Path
+    database: str
+    set_folder: str
+
+    @classmethod
+    def make(cls, path: Path, set_folder: Path, database: str | None) -> "Folder":
+        """A new folder, or the one that is there already."""
+        path.mkdir(parents=True, exist_ok=True)
+        if (path / SETTINGS).exists():
+            return cls.load(path)
+        url = database or f"sqlite:///{(path / 'board.db').resolve()}"
+        made = cls(path, url, str(set_folder.resolve()))
+        _write_secret(path / "key", secrets.token_bytes(32))
+        settings = {name: value for name, value in asdict(made).items() if name != "path"}
+        _write_secret(path / SETTINGS, json.dumps(settings, indent=1).encode() + b"\n")
+        return made
+
+    @classmethod
+    def load(cls, path: Path) -> "Folder":
+        try:
+            settings = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
+            return cls(path, settings["database"], settings["set_folder"])
+        except (OSError, ValueError, KeyError) as error:
+            raise MachineError(f"{path} holds no competition ({error})", "bughunt host --data DIR") from None
+
+    @property
+    def key(self) -> bytes:
+        return (self.path / "key").read_bytes()
+
+    def challenges(self) -> dict[str, Challenge]:
+        return {one.id: one for one in BugSet.load(Path(self.set_folder)).challenges()}
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    """For the owner's eyes, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+    os.replace(part, path)

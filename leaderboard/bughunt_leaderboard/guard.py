@@ -1,0 +1,67 @@
+"""What every request goes through: a limit on its size, headers on its answer, a count and a line of log."""
+
+import json
+import logging
+import time
+from typing import Protocol
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY = 1_000_000
+LOG = logging.getLogger("bughunt.server")
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Content-Security-Policy": (
+        "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    ),
+}
+
+
+class Counting(Protocol):
+    counts: dict[str, int]
+
+
+class TooLargeError(Exception):
+    """More bytes came than are allowed."""
+
+
+class Guard:
+    """Pure ASGI, so that streams stay streams."""
+
+    def __init__(self, app: ASGIApp, arena: Counting) -> None:
+        self.app, self.arena = app, arena
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun, status, size = time.perf_counter(), 500, 0
+
+        async def measured() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_BODY:
+                raise TooLargeError
+            return message
+
+        async def headed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        try:
+            await self.app(scope, measured, headed)
+        except TooLargeError:
+            body = {"code": "too-large", "message": f"{MAX_BODY} bytes are allowed", "remedy": ""}
+            await JSONResponse(body, 413)(scope, receive, headed)
+        self.arena.counts[f"{scope['method']} {status}"] += 1
+        milliseconds = round(1000 * (time.perf_counter() - begun), 1)
+        LOG.info(json.dumps({
+            "method": scope["method"], "path": scope["path"], "status": status, "ms": milliseconds,
+        }))  # fmt: skip

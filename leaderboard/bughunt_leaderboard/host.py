@@ -1,0 +1,90 @@
+"""One command hosts a competition: folder, tables, first round, workers, server."""
+
+import logging
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from bughunt.bugsets.challenge import BugSet
+from bughunt.errors import MachineError, UsageError
+from bughunt.judge.sandbox.fence import Tier
+from bughunt.judge.sandbox.tier import survey
+from bughunt_leaderboard import clock
+from bughunt_leaderboard.app import make_app
+from bughunt_leaderboard.folder import Folder
+from bughunt_leaderboard.migrate import migrate
+from bughunt_leaderboard.pool import Pool
+from bughunt_leaderboard.referee import Referee
+from bughunt_leaderboard.rules import MINUTE, Rules
+from bughunt_leaderboard.store import Store, reachable
+
+HOST_TOKEN = "host-token"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the host asks for; all but the folder only matters the first time."""
+
+    data: Path
+    bugset: BugSet
+    name: str
+    minutes: int
+    teams: Mapping[str, str]  # name -> division
+    rules: Rules
+    database: str | None = None
+
+
+def prepare(plan: Plan) -> tuple[Folder, dict[str, str]]:
+    """The competition's folder, and invites for the teams where it is new."""
+    folder = Folder.make(plan.data, plan.bugset.folder, plan.database)
+    store = Store(folder.database)
+    try:
+        reachable(store)
+        migrate(store)
+        if store.last():
+            return folder, {}
+        return folder, _begin(Referee(store), folder, plan)
+    finally:
+        store.close()
+
+
+def _begin(referee: Referee, folder: Folder, plan: Plan) -> dict[str, str]:
+    about = {one.id: {"title": one.title, "level": one.level} for one in folder.challenges().values()}
+    token = referee.create(plan.name, plan.bugset.name, about, plan.rules)
+    path = folder.path / HOST_TOKEN
+    path.touch(mode=0o600)
+    path.write_text(token + "\n", encoding="utf-8")
+    start = clock.now()
+    referee.set_round("host", "Round 1", start, start + plan.minutes * MINUTE, list(about))
+    size = plan.rules.team_size
+    return {
+        name: referee.invite("host", name, uses=size, division=division)
+        for name, division in plan.teams.items()
+    }
+
+
+def check_tier(least: Tier) -> Tier:
+    """The tier that this machine has; MachineError where it is weaker than the competition allows."""
+    found = survey()
+    if found.tier < least:
+        why = "; ".join(found.lacking.values())
+        raise MachineError(
+            f"programs can be fenced in to {found.tier.name} here, {least.name} is asked for: {why}",
+            "see docs/security.md, or lower it with --tier for people whom you trust",
+        )
+    return found.tier
+
+
+def serve(folder: Folder, address: str, port: int, workers: int, tier: Tier) -> None:
+    """Run until told to stop; workers finish what they judge."""
+    logging.getLogger("bughunt.server").setLevel(logging.INFO)
+    try:
+        listening = socket.create_server((address, port))
+    except OSError as error:
+        raise UsageError(f"port {port} cannot be used: {error.strerror}", "choose another --port") from None
+    config = uvicorn.Config(make_app(folder), log_level="warning", timeout_graceful_shutdown=3)
+    with Pool(folder.path, workers, tier), listening:
+        uvicorn.Server(config).run(sockets=[listening])

@@ -1,0 +1,156 @@
+"""The pages: board, big screen, challenge, team, rules, joining and sending a file."""
+
+import secrets
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Form, Request, UploadFile
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.templating import Jinja2Templates
+from jinja2 import Environment, PackageLoader, select_autoescape
+from starlette.concurrency import run_in_threadpool
+
+from bughunt.judge.verdict import Outcome
+from bughunt.show.screens import SENTENCES
+from bughunt_leaderboard import clock, view
+from bughunt_leaderboard.app import COOKIE, Anybody, Known, Shared, somebody
+from bughunt_leaderboard.drawing import picture
+from bughunt_leaderboard.referee import MalformedError, RefusedError, UnknownError
+
+ENVIRONMENT = Environment(
+    loader=PackageLoader("bughunt_leaderboard"),
+    autoescape=select_autoescape(),
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+ENVIRONMENT.filters["moment"] = lambda at: clock.shown(at).replace("T", " ").replace("Z", " UTC")
+TEMPLATES = Jinja2Templates(env=ENVIRONMENT)
+
+
+def add_pages(app: FastAPI) -> None:
+    """Every page, and the two forms."""
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def board_page(
+        request: Request, arena: Shared, person: Anybody, division: str | None = None
+    ) -> Response:
+        state = arena.state(person)
+        made = view.board(state, clock.now(), division)
+        made["frozen"] = arena.live.state.frozen_at is not None
+        divisions = sorted({team.division for team in state.teams.values() if team.division})
+        return show(request, arena, person, "board.html", board=made, divisions=divisions, division=division)
+
+    @app.get("/big", response_class=HTMLResponse, include_in_schema=False)
+    def big_page(request: Request, arena: Shared) -> Response:
+        state = arena.live.public()
+        lines = view.feed(arena.live.public_events(), state)[-6:]
+        made = view.board(state, clock.now())
+        made["frozen"] = arena.live.state.frozen_at is not None
+        return show(request, arena, None, "big.html", board=made, feed=lines[::-1])
+
+    @app.get("/feed", response_class=HTMLResponse, include_in_schema=False)
+    def feed_page(request: Request, arena: Shared, person: Anybody) -> Response:
+        lines = view.feed(arena.live.public_events(), arena.live.public())
+        return show(request, arena, person, "feed.html", feed=lines[::-1])
+
+    @app.get("/rules", response_class=HTMLResponse, include_in_schema=False)
+    async def rules_page(request: Request, arena: Shared, person: Anybody) -> Response:
+        return show(request, arena, person, "rules.html", rules=arena.live.state.rules)
+
+    @app.get("/challenge/{id_}", response_class=HTMLResponse, include_in_schema=False)
+    def challenge_page(id_: str, request: Request, arena: Shared, person: Anybody) -> Response:
+        state = arena.state(person)
+        if not state.has_begun(id_, clock.now()) or id_ not in arena.challenges:
+            raise UnknownError(f"no challenge {id_}", "the board lists them")
+        challenge, curves = arena.challenges[id_], arena.challenges[id_].curves()
+        mine = sent_by(arena, person, id_)
+        runs = [c["values"] for one in mine[:1] if one["verdict"] for c in one["verdict"].get("curves", [])]
+        middle = sorted(curves.broken, key=lambda run: run[-1])[len(curves.broken) // 2 :][:1]
+        solvers = [state.teams[team].name for team in state.solvers(id_)]
+        return show(
+            request, arena, person, "challenge.html",
+            challenge=challenge, brief=paragraphs(challenge.brief()), solvers=solvers, sent=mine,
+            picture=picture(curves.steps, curves.reference, middle[0] if middle else None, runs),
+        )  # fmt: skip
+
+    @app.get("/team/{number}", response_class=HTMLResponse, include_in_schema=False)
+    async def team_page(number: int, request: Request, arena: Shared, person: Anybody) -> Response:
+        state = arena.state(person)
+        rows = [row for row in state.standings() if row.team.id == number]
+        if not rows:
+            raise UnknownError(f"no team {number}", "the board lists them")
+        own = person is not None and person.team == number
+        mine = await run_in_threadpool(sent_by, arena, person, None) if own else []
+        made = view.row(rows[0], view.begun(state, list(state.levels), clock.now()))
+        return show(request, arena, person, "team.html", row=made, titles=state.titles, sent=mine, own=own)
+
+    @app.get("/join", response_class=HTMLResponse, include_in_schema=False)
+    async def join_page(request: Request, arena: Shared, person: Anybody, invite: str = "") -> Response:
+        return show(request, arena, person, "join.html", invite=invite)
+
+    @app.post("/join", include_in_schema=False)
+    def join_form(
+        request: Request, arena: Shared, invite: Annotated[str, Form()], name: Annotated[str, Form()]
+    ) -> Response:
+        arena.may_join(request.client.host if request.client else "")
+        token, person = arena.referee.join(invite, name)
+        answer = RedirectResponse(f"/team/{person.team}", 303)
+        secure = request.url.scheme == "https"
+        answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure, max_age=30 * 86400)
+        return answer
+
+    @app.post("/challenge/{id_}", include_in_schema=False)
+    def upload_form(id_: str, arena: Shared, person: Known, files: list[UploadFile]) -> Response:
+        arena.referee.submit(person, id_, dict(map(read, files)), secrets.token_hex(8))
+        return RedirectResponse(f"/challenge/{id_}", 303)
+
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: RefusedError) -> Response:
+        body = {"code": error.code, "message": error.message, "remedy": error.remedy}
+        if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse(body, error.status)
+        person = await somebody(request)
+        return show(request, request.app.state.arena, person, "refused.html", error=body, status=error.status)
+
+
+def show(
+    request: Request, arena: Any, person: Any, name: str, *, status: int = 200, **values: Any
+) -> HTMLResponse:
+    """A page with what every page shows: the competition, who looks, the time."""
+    state = arena.state(person)
+    common = {"competition": view.competition(state, clock.now()), "person": person, "now": clock.now(),
+              "seq": state.seq}  # fmt: skip
+    return TEMPLATES.TemplateResponse(request, name, {**common, **values}, status_code=status)
+
+
+def sent_by(arena: Any, person: Any, challenge: str | None) -> list[dict[str, Any]]:
+    """A team's own submissions, newest first, with what is said of each."""
+    if person is None or person.team is None:
+        return []
+    state = arena.referee.fresh()
+    numbers = sorted(
+        (one for (team, id_), ids in state.tried.items() for one in ids
+         if team == person.team and challenge in (None, id_)),
+        reverse=True,
+    )  # fmt: skip
+    sent = [arena.referee.submission(person, number) for number in numbers[:50]]
+    return [{**one, "said": said(one)} for one in sent]
+
+
+def said(one: dict[str, Any]) -> str:
+    if one["outcome"]:
+        return SENTENCES[Outcome(one["outcome"])]
+    if one["state"] == "waiting":
+        return f"waiting, {one['before']} before it"
+    return f"being judged: {one['progress']}" if one["progress"] else "being judged"
+
+
+def read(file: UploadFile) -> tuple[str, str]:
+    """Name and text of an uploaded file; MalformedError where it is no text."""
+    try:
+        return file.filename or "train.py", file.file.read().decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedError(f"{file.filename} is not UTF-8 text", "send the Python file itself") from None
+
+
+def paragraphs(markdown: str) -> list[str]:
+    return [part.replace("**", "").replace("\n", " ") for part in markdown.strip().split("\n\n")]

@@ -1,0 +1,92 @@
+"""Hosting a competition: the one place where bughunt starts the server."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bughunt.cli.session import Session
+from bughunt.errors import MachineError, UsageError
+
+DATA = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("competition"),
+    show_default=True,
+    help="The competition's folder.",
+)
+EXTRA = "python -m pip install 'bughunt-ml[server]'"
+
+
+@click.command("host")
+@click.option("--set", "set_name", required=True, help="The bug set that is played.")
+@DATA
+@click.option("--database", metavar="URL", help="A PostgreSQL database instead of SQLite in the folder.")
+@click.option("--name", default="bughunt", show_default=True, help="The competition's name.")
+@click.option(
+    "--team", "teams", multiple=True, metavar="NAME[:DIVISION]", help="A team to invite; repeat it."
+)
+@click.option("--minutes", type=click.IntRange(1), default=60, show_default=True, help="Of the first round.")
+@click.option("--rule", "rules", multiple=True, metavar="NAME=VALUE", help="Another rule; repeat it.")
+@click.option("--address", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option(
+    "--workers", type=click.IntRange(0), default=2, show_default=True, help="Judges on this machine."
+)
+@click.option("--tier", type=click.Choice(["S0", "S1", "S2"]), default="S2", show_default=True,
+              help="The least that programs are fenced in by.")  # fmt: skip
+@click.pass_obj
+def host_command(
+    session: Session, set_name: str, data: Path, database: str | None, name: str, teams: tuple[str, ...],
+    minutes: int, rules: tuple[str, ...], address: str, port: int, workers: int, tier: str,
+) -> None:  # fmt: skip
+    """Host a competition: print the board's address and the invites, and serve until Ctrl-C."""
+    from bughunt.bugsets import library
+
+    host = server()
+    from bughunt.judge.sandbox.fence import Tier
+
+    plan = host.Plan(
+        data=data, bugset=library.find_set(set_name), name=name, minutes=minutes, database=database,
+        teams=dict(split(team) for team in teams or ("Red", "Blue")), rules=host.Rules.load(given(rules)),
+    )  # fmt: skip
+    found = host.check_tier(Tier[tier])
+    folder, invites = host.prepare(plan)
+    here = f"http://{address}:{port}"
+    session.say(f"{name} on {here}/   board, big screen on {here}/big\n")
+    for team, invite in invites.items():
+        session.say(f"  {team:<20s} bughunt join {here} {invite}")
+    if invites:
+        session.say("\nEach invite is shown this once; bughunt admin invite makes more.")
+    session.say(f"Programs are fenced in by {found.name}. Ctrl-C ends the server, nothing is lost.")
+    host.serve(folder, address, port, workers, Tier[tier])
+
+
+def server() -> Any:
+    """The server's package, or what to install for it."""
+    try:
+        from bughunt_leaderboard import host
+    except ModuleNotFoundError as error:
+        raise MachineError(f"hosting needs {error.name}", EXTRA) from None
+    return host
+
+
+def split(team: str) -> tuple[str, str]:
+    name, _, division = team.partition(":")
+    return name, division
+
+
+def given(rules: tuple[str, ...]) -> dict[str, Any]:
+    """`penalty=5` as a rule; UsageError for what is none."""
+    import json
+
+    found = {}
+    for rule in rules:
+        name, equals, value = rule.partition("=")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            raise UsageError(f"--rule {rule} is not NAME=VALUE", "--rule penalty=5") from None
+        if not equals:
+            raise UsageError(f"--rule {rule} has no value", "--rule penalty=5")
+    return found
