@@ -78,10 +78,10 @@ class Referee:
         self.fresh()
         self.queue = Queue(store, running=self._state.rules.running)
 
-    def fresh(self) -> Competition:
-        """The state, with the events that came since it was last asked for."""
+    def fresh(self, connection: Connection | None = None) -> Competition:
+        """The state with the newest events; in a transaction ask before writing its own."""
         with self._lock:
-            for event in self.store.events(self._state.seq):
+            for event in self.store.events(self._state.seq, connection=connection):
                 self._state.apply(event)
         return self._state
 
@@ -92,7 +92,7 @@ class Referee:
     ) -> str:
         """Begin the log; the token of the host's is returned and kept nowhere."""
         with self.store.writing() as connection:
-            if self.store.events(limit=1):
+            if self.store.events(limit=1, connection=connection):
                 raise RefusedError("there is a competition in this database", "use another --data folder")
             self.store.append(
                 connection, Kind.CREATED, name=clean(name), set=set_name, rules=rules.dump(),
@@ -173,7 +173,7 @@ class Referee:
             row = self._find(connection, invite, "invite")
             if row is None or row.uses < 1:
                 raise UnknownError("this invite is not valid (any more)", "ask the host for another")
-            state = self.fresh()
+            state = self.fresh(connection)
             team = next((t.id for t in state.teams.values() if t.name == row.name), None)
             if team is not None and state.members.get(team, 0) >= state.rules.team_size:
                 raise RefusedError(f"team {row.name} is full", "ask the host for another invite")
@@ -240,7 +240,7 @@ class Referee:
         content = pack(dict(files))
         digest = hashlib.sha256(content).hexdigest()
         with self.store.writing() as connection:
-            state, at = self.fresh(), clock.now()
+            state, at = self.fresh(connection), clock.now()
             if (known := self._sent_before(connection, person.team, key)) is not None:
                 return known
             late = self._late(state, person.team, challenge, at)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import sqlalchemy as sql
@@ -22,7 +22,8 @@ from bughunt_leaderboard.events import Event, Kind
 from bughunt_leaderboard.schema import AUDIT, EVENTS
 
 LOG_LOCK = 0x62756768  # PostgreSQL's advisory lock for the writers of the log
-BUSY_MILLISECONDS = 30_000
+BUSY_SECONDS = 30.0
+POOL: Mapping[str, Any] = {"pool_size": 8, "max_overflow": 32}  # a thread holds one at a time
 
 
 class Store:
@@ -59,11 +60,13 @@ class Store:
         )
         return event
 
-    def events(self, after: int = 0, limit: int | None = None) -> list[Event]:
-        """The log from behind a sequence number on."""
+    def events(
+        self, after: int = 0, limit: int | None = None, connection: Connection | None = None
+    ) -> list[Event]:
+        """The log from behind a sequence number on; in a transaction give its connection."""
         query = sql.select(EVENTS).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq).limit(limit)
-        with self.reading() as connection:
-            rows = connection.execute(query).all()
+        with nullcontext(connection) if connection is not None else self.reading() as reading:
+            rows = reading.execute(query).all()
         return [Event(row.seq, row.at, Kind(row.kind), json.loads(row.payload)) for row in rows]
 
     def last(self) -> int:
@@ -101,8 +104,8 @@ class Store:
 def connect(url: str) -> Engine:
     """An engine whose transactions begin when they are told to."""
     if not url.startswith("sqlite"):
-        return sql.create_engine(url, pool_pre_ping=True, pool_size=4, max_overflow=12)
-    engine = sql.create_engine(url, connect_args={"timeout": BUSY_MILLISECONDS / 1000})
+        return sql.create_engine(url, pool_pre_ping=True, **POOL)
+    engine = sql.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **POOL)
 
     @sql.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:

@@ -18,10 +18,12 @@ from typing import Any
 
 from bughunt.bugsets.case import case_of
 from bughunt.bugsets.challenge import Challenge
+from bughunt.bugsets.change import changed_lines
+from bughunt.bugsets.seeds import choose_seeds
 from bughunt.judge.judge import Judge
+from bughunt.judge.plain import finite
 from bughunt.judge.sandbox.fence import Tier
 from bughunt.judge.verdict import Outcome, Verdict
-from bughunt.play.attempt import changed_lines, choose_seeds, finite
 from bughunt_leaderboard.bundle import variant
 from bughunt_leaderboard.folder import Folder
 from bughunt_leaderboard.queue import Lease, Queue

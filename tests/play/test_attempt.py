@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from bughunt.bugsets.challenge import Challenge
-from bughunt.play.attempt import changed_lines, choose_seeds, digest, finite
+from bughunt.bugsets.change import changed_lines
+from bughunt.bugsets.seeds import choose_seeds, digest
+from bughunt.judge.plain import finite
 from bughunt.play.hints import NoEvidenceError, NoHintError, ladder, points, upcoming
 from bughunt.play.progress import Progress
 from bughunt.play.syntax import first_fault

@@ -10,7 +10,7 @@ from bughunt.show.terminal import terminal
 
 def emit(schema: str, **fields: Any) -> None:
     """One JSON object on stdout; a number that JSON cannot say is null."""
-    from bughunt.play.attempt import finite
+    from bughunt.judge.plain import finite
 
     record = finite({"schema": f"bughunt.{schema}/1", **fields})
     write(json.dumps(record, ensure_ascii=True, allow_nan=False))

@@ -108,7 +108,8 @@ def open_challenge(session: Session, challenge: "Challenge", plot: bool | None, 
     if not session.json:
         shown = session.shown(folder)
         drawn = screen.tty if plot is None else plot
-        session.say(screens.brief(challenge, shown, screen.width, plot=drawn))
+        then = "bughunt submit" if session.remote else "bughunt check"
+        session.say(screens.brief(challenge, shown, screen.width, plot=drawn, then=then))
     workspace.take(challenge)
     workspace.record(event, challenge.id)
     if session.json:
@@ -209,7 +210,7 @@ def diff_command(session: Session, id_: str | None, stat: bool) -> None:
     challenge = session.current(id_)
     files = session.workspace.program(challenge)
     if stat:
-        from bughunt.play.attempt import changed_lines
+        from bughunt.bugsets.change import changed_lines
 
         changed = changed_lines(challenge.program(), files)
         rows = [f"{name}  {count} line{'s' * (count != 1)}" for name, count in changed.items()]

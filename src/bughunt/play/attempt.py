@@ -1,14 +1,16 @@
 """An attempt: the player's files, the seeds that the files themselves choose, and the judge's verdict."""
 
-import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bughunt.bugsets.challenge import Challenge
+from bughunt.bugsets.change import changed_lines
+from bughunt.bugsets.seeds import choose_seeds, digest
 from bughunt.errors import MachineError
+from bughunt.judge.plain import finite
 from bughunt.judge.verdict import Curve, Outcome, TestResult, Verdict
 from bughunt.play.files import write_text, write_tree
 from bughunt.play.hints import points
@@ -37,35 +39,6 @@ class Attempt:
     @property
     def scored(self) -> bool:
         return self.device == "cpu"
-
-
-def digest(challenge: str, files: Mapping[str, str]) -> bytes:
-    """SHA-256 of the challenge's id and the bytes of its files: what the seeds are chosen by."""
-    state = hashlib.sha256(challenge.encode())
-    for name in sorted(files):
-        content = files[name].encode("utf-8", errors="surrogateescape")
-        state.update(f"\0{name}\0{len(content)}\0".encode() + content)
-    return state.digest()
-
-
-def choose_seeds(key: bytes, seeds: Iterable[int], count: int) -> tuple[int, ...]:
-    """`count` of the sealed seeds; the same file always gets the same ones."""
-    ranked = sorted(seeds, key=lambda seed: hashlib.sha256(key + str(seed).encode()).digest())
-    return tuple(ranked[:count])
-
-
-def changed_lines(original: Mapping[str, str], files: Mapping[str, str]) -> dict[str, int]:
-    """How many lines of each file are not as they were handed out."""
-    import difflib
-
-    counts = {}
-    for name, text in files.items():
-        before, after = original.get(name, "").splitlines(), text.splitlines()
-        blocks = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
-        count = sum(max(b - a, d - c) for tag, a, b, c, d in blocks if tag != "equal")
-        if count:
-            counts[name] = count
-    return counts
 
 
 def attempt(
@@ -173,17 +146,6 @@ def stored_verdict(workspace: Workspace, challenge: str, number: int) -> Verdict
     fields["curves"] = [Curve(**_with_nan(curve)) for curve in fields["curves"]]
     fields["differential"] = None
     return Verdict(**fields)
-
-
-def finite(value: Any) -> Any:
-    """The same value with None where JSON has no word for a number."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(part) for part in value]
-    return value
 
 
 def _with_nan(curve: Mapping[str, Any]) -> dict[str, Any]:

@@ -102,6 +102,8 @@ def _apply(progress: Progress, event: Event) -> None:
         progress.evidence += 1
         if name == "submit":
             _submitted(progress, event)
+    elif name == "sent":  # to a competition, whose board has the points
+        progress.solved = progress.solved or event.get("verdict") == "SOLVED"
     elif name == "note":
         progress.notes.append(event.get("text", ""))
         progress.evidence += 1

@@ -30,7 +30,7 @@ SENTENCES: Mapping[Outcome, str] = {
 }
 
 
-def brief(challenge: Challenge, folder: str, width: int, *, plot: bool) -> str:
+def brief(challenge: Challenge, folder: str, width: int, *, plot: bool, then: str = "bughunt check") -> str:
     """What `next` and `goto` show: the symptom, the two curves, where to edit."""
     lines = [headline(challenge, width), meta(challenge), ""]
     lines += [_wrapped(challenge.brief(), width), ""]
@@ -40,7 +40,7 @@ def brief(challenge: Challenge, folder: str, width: int, *, plot: bool) -> str:
     names = list(challenge.program())
     told = f"{folder}/{names[0]}" if len(names) == 1 else f"{folder}/: {', '.join(names)}"
     lines += [f"  Edit   {told}", f"  Run    python {folder}/run.py"]
-    return "\n".join([*lines, "  Then   bughunt check"])
+    return "\n".join([*lines, f"  Then   {then}"])
 
 
 def _baseline(challenge: Challenge, picture: Picture, width: int, plot: bool) -> list[str]:

@@ -1,0 +1,109 @@
+"""Databases to compete in: SQLite always, PostgreSQL where its programs are installed."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bughunt_leaderboard.migrate import migrate
+from bughunt_leaderboard.referee import Referee
+from bughunt_leaderboard.rules import Rules
+from bughunt_leaderboard.store import Store
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `teams`
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+ROOT = os.geteuid() == 0
+CHALLENGES = {
+    "bh-000001": {"title": "One", "level": 1},
+    "bh-000002": {"title": "Two", "level": 2},
+}
+HOUR = 3_600_000
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of its own, started for these tests."""
+    if not BINARIES:
+        pytest.skip("PostgreSQL is not installed")
+    place = Path("/tmp") if ROOT else tmp_path_factory.getbasetemp()
+    folder = Path(subprocess.check_output(["mktemp", "-d", "-p", str(place)], text=True).strip())
+    as_user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if ROOT else []
+    if ROOT:
+        os.chown(folder, 65534, 65534)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data, programs = folder / "data", BINARIES[-1]
+    initialise = [str(programs / "initdb"), "-D", str(data), "-U", "bughunt", "-A", "trust", "-N"]
+    subprocess.run([*as_user, *initialise], check=True, capture_output=True, cwd=folder)
+    options = [
+        "-D",
+        str(data),
+        "-p",
+        str(port),
+        "-k",
+        str(folder),
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        "fsync=off",
+    ]
+    with open(folder / "log", "wb") as log:
+        server = subprocess.Popen(
+            [*as_user, str(programs / "postgres"), *options], stdout=log, stderr=log, cwd=folder
+        )
+    try:
+        ready = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
+        until = time.monotonic() + 60
+        while subprocess.run(ready, check=False).returncode and time.monotonic() < until:
+            time.sleep(0.1)
+        yield f"postgresql+psycopg://bughunt@127.0.0.1:{port}/"
+    finally:
+        server.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
+        server.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'board.db'}"
+    return fresh_database(request.getfixturevalue("postgres"))
+
+
+def fresh_database(server: str) -> str:
+    import psycopg
+
+    name = f"t{time.time_ns()}"
+    address = server.replace("+psycopg", "") + "postgres"
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server + name
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[Store]:
+    store = Store(database)
+    migrate(store)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def referee(store: Store) -> Referee:
+    """A competition with a round that has begun."""
+    referee = Referee(store)
+    referee.create("Cup", "starter", CHALLENGES, Rules(quota=1000))
+    from bughunt_leaderboard import clock
+
+    now = clock.now()
+    referee.set_round("host", "Round 1", now - HOUR, now + HOUR, list(CHALLENGES))
+    return referee
