@@ -157,12 +157,24 @@ def is_scores(node: cst.CSTNode) -> bool:
             after=("def f(q, k, root):\n    return q @ k.mT\n",),
         ),
     ),
-    counterexamples=("y = a * b / root\n", "y = q @ k\n"),
+    counterexamples=(
+        "y = a * b / root\n",
+        "y = q @ k\n",
+        "means = shares.T @ x / counts[:, None]\n",
+        "spread = c.T @ c / (len(x) - 1)\n",
+    ),
 )
 def sqrt_dk_missing(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
     sides = binary(node, cst.Divide, cst.Multiply)
-    if sides is not None and is_scores(sides[0]) and not orphans(f, sides[1]):
+    if sides is None or not is_scores(sides[0]) or counts(f, sides[1]):
+        return
+    if not orphans(f, sides[1]):
         yield Proposal(edits=(f.replace(node, f.text(sides[0])),))
+
+
+def counts(f: SourceFile, node: cst.BaseExpression) -> bool:
+    """Whether an expression counts things or indexes them, as an average divides by."""
+    return "len(" in f.text(node) or any(True for _ in inside(node, cst.Subscript))
 
 
 @operator(
@@ -472,11 +484,18 @@ def batch_positions(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
             after=("x, y = w[:, :-1], w[:, :-1]\n",),
         ),
     ),
-    counterexamples=("y = w[:, 1:]\n", "x, y = w[:, :-1], v[:, 1:]\n"),
+    counterexamples=(
+        "y = w[:, 1:]\n",
+        "x, y = w[:, :-1], v[:, 1:]\n",
+        "rises = x[1:] > x[:-1]\n",
+        "gaps = x[1:] - x[:-1]\n",
+    ),
 )
 def targets_unshifted(f: SourceFile, node: cst.Subscript) -> Iterator[Proposal]:
     text = f.text(node)
-    if not text.endswith((", 1:]", "[1:]")):
+    if not text.endswith((", 1:]", "[1:]")) or isinstance(
+        f.parent[node], cst.Comparison | cst.ComparisonTarget | cst.BinaryOperation
+    ):
         return
     inputs = text[: -len("1:]")] + ":-1]"
     for other in inside(f.statement(node), cst.Subscript):

@@ -313,8 +313,9 @@ def aux_loss_item(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal
     factors = binary(sides[1], cst.Multiply) if sides else None
     if factors is None or not part_of_a_loss(f, node):
         return
+    arrays = f.spelling("numpy") is not None and f.spelling("torch") is None
     term = factors[1]
-    if isinstance(term, cst.Name | cst.Call):
+    if isinstance(term, cst.Name | cst.Call) and not arrays:
         yield Proposal(edits=(f.replace(term, f"{f.text(term)}.detach()"),))
 
 

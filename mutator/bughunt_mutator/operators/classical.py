@@ -54,13 +54,38 @@ def clusters(f: SourceFile, node: cst.CSTNode) -> bool:
             before="import numpy as np\nbest = np.argmin(totals)\n",
             after=("import numpy as np\nbest = np.argmax(totals)\n",),
         ),
+        Example(
+            before="at = int(gain.argmax())\n",
+            after=("at = int(gain.argmin())\n",),
+        ),
+        Example(
+            before="def seeds(d, chosen):\n    gaps = d[:, chosen].min(axis=1)\n    return gaps\n",
+            after=("def seeds(d, chosen):\n    gaps = d[:, chosen].max(axis=1)\n    return gaps\n",),
+        ),
     ),
     counterexamples=("labels = z.argmax(1)\n",),
 )
 def kmeans_argmax(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
-    op = operation(f, node, "argmin")
-    if op is not None and isinstance(node.func, cst.Attribute):
+    op = operation(f, node, "argmin", "argmax", "min")
+    if op is None or not isinstance(node.func, cst.Attribute):
+        return
+    if op.name == "argmin":
         yield Proposal(edits=(f.replace(node.func.attr, "argmax"),))
+    elif op.name == "argmax" and mentions(op.subject, *MERITS):
+        yield Proposal(edits=(f.replace(node.func.attr, "argmin"),))
+    elif op.name == "min" and node.args[op.shift :] and nearest_so_far(f, node):
+        yield Proposal(edits=(f.replace(node.func.attr, "max"),))
+
+
+MERITS = ("gain", "fall", "improvement", "likelihood", "merit")
+
+
+def nearest_so_far(f: SourceFile, node: cst.CSTNode) -> bool:
+    """Whether a smallest value is the distance to the nearest of the seeds chosen so far."""
+    pair = assigned(f.statement(node))
+    home = f.function(node)
+    gaps = pair is not None and mentions(pair[0], "gap", "dist")
+    return gaps and home is not None and mentions(home, "seed", "chosen")
 
 
 @operator(

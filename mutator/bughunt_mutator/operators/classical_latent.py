@@ -21,6 +21,7 @@ from bughunt_mutator.operators._look import (
     operation,
     orphans,
 )
+from bughunt_mutator.operators._look_meaning import base, resolved, tidy
 from bughunt_mutator.operators._look_parts import closed, home_says, says
 from bughunt_mutator.operators._sources import TAXONOMY
 from bughunt_mutator.source import SourceFile
@@ -130,6 +131,7 @@ CHAIN = ("hmm", "alpha", "emission", "emissions", "transition", "transitions", "
 @operator(
     "em-no-logsumexp",
     cst.Call,
+    cst.BinaryOperation,
     category="classical-ml",
     difficulty=3,
     symptom="Short or low-dimensional data work; beyond some size, results are not numbers.",
@@ -154,16 +156,47 @@ CHAIN = ("hmm", "alpha", "emission", "emissions", "transition", "transitions", "
             before="import torch\n\ndef mixture(x):\n    return torch.logsumexp(x, dim=1)\n",
             after=("import torch\n\ndef mixture(x):\n    return torch.exp(x).sum(dim=1).log()\n",),
         ),
+        Example(
+            before=(
+                "import numpy as np\n\ndef mixture(x):\n    m = x.max(1)\n"
+                "    return m + np.log(np.exp(x - m[:, None]).sum(1))\n"
+            ),
+            after=("import numpy as np\n\ndef mixture(x):\n    return np.log(np.exp(x).sum(1))\n",),
+        ),
     ),
     counterexamples=(
         "import torch\n\ndef loss(x):\n    return torch.logsumexp(x, dim=1)\n",
         "from scipy.special import logsumexp\n\ndef gmm(x):\n    return logsumexp(x, 1)\n",
     ),
 )
-def no_logsumexp(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+def no_logsumexp(f: SourceFile, node: cst.Call | cst.BinaryOperation) -> Iterator[Proposal]:
+    if isinstance(node, cst.BinaryOperation):
+        yield from _unshifted(f, node)
+        return
     new = _naive(f, node) if home_says(f, node, *MIXTURE) else None
     if new is not None:
         yield Proposal(edits=(f.replace(node, new),))
+
+
+def _unshifted(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
+    """`m + log(sum(exp(x - m)))` without the largest term m, in a file on mixtures."""
+    sides = binary(node, cst.Add)
+    log = operation(f, sides[1], "log") if sides is not None else None
+    if sides is None or log is None or not says(f.module, *MIXTURE):
+        return
+    for exp in inside(log.subject, cst.Call):
+        op = operation(f, exp, "exp")
+        shift = binary(op.subject, cst.Subtract) if op is not None else None
+        largest = operation(f, resolved(f, sides[0]), "max", "amax")
+        if op is None or shift is None or largest is None:
+            continue
+        if f.text(shift[0]) == f.text(largest.subject) and f.text(base(shift[1])) == f.text(sides[0]):
+            start, whole = f.span(log.call)[0], f.text(log.call)
+            begin, end = (place - start for place in f.span(op.subject))
+            plainly = f.replace(node, whole[:begin] + f.text(shift[0]) + whole[end:])
+            lines = tidy(f, sides[0], shift[1])
+            yield Proposal(edits=(*(lines or ()), plainly))
+            return
 
 
 def _naive(f: SourceFile, node: cst.Call) -> str | None:
@@ -182,7 +215,11 @@ def _naive(f: SourceFile, node: cst.Call) -> str | None:
         return f"{f.spelling('torch')}.exp({inner}).sum({rest}).log()"
     known = name in ("scipy.special.logsumexp", "numpy.logaddexp.reduce")
     own = isinstance(node.func, cst.Name) and node.func.value in ("logsumexp", "log_sum_exp")
-    if (known or own) and numpy is not None and (name.startswith("numpy") or not orphans(f, node.func)):
+    if (
+        (known or (own and rest))
+        and numpy is not None
+        and (name.startswith("numpy") or not orphans(f, node.func))
+    ):
         return f"{numpy}.log({numpy}.exp({inner}).sum({rest}))"
     return None
 

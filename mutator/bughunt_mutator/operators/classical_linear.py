@@ -27,7 +27,10 @@ SPECTRAL = ("eigh", "eig", "svd", "pca", "eigvecs", "eigenvectors")
 
 def is_spectral(f: SourceFile, node: cst.CSTNode) -> bool:
     """Whether the function or class around a node looks for principal axes."""
-    return home_says(f, node, *SPECTRAL)
+    spread = isinstance(f.parent.get(node), cst.Assign) and home_says(
+        f, node, "scatter", "covariance", "covariances"
+    )
+    return spread or home_says(f, node, *SPECTRAL)
 
 
 @operator(
@@ -57,6 +60,10 @@ def is_spectral(f: SourceFile, node: cst.CSTNode) -> bool:
             before="class PCA:\n    def project(self, X):\n        return (X - self.mean) @ self.axes\n",
             after=("class PCA:\n    def project(self, X):\n        return X @ self.axes\n",),
         ),
+        Example(
+            before="def scatter(x, means, k):\n    c = x - means[k]\n    return c.T @ c\n\nm = f(means)\n",
+            after=("def scatter(x, means, k):\n    c = x\n    return c.T @ c\n\nm = f(means)\n",),
+        ),
     ),
     counterexamples=(
         "def f(X):\n    return X - X.mean(0)\n",
@@ -67,10 +74,12 @@ def pca_no_center(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal
     sides = binary(node, cst.Subtract)
     if sides is None or not is_spectral(f, node) or orphans(f, sides[1]):
         return
+    centre = sides[1].value if isinstance(sides[1], cst.Subscript) else sides[1]
     op = operation(f, sides[1], "mean")
     own = op is not None and f.text(op.subject) == f.text(sides[0])
     if own or (
-        isinstance(sides[1], cst.Name | cst.Attribute) and says(sides[1], "mean", "mu", "center", "centre")
+        isinstance(centre, cst.Name | cst.Attribute)
+        and says(centre, "mean", "means", "mu", "center", "centre")
     ):
         yield Proposal(edits=(f.replace(node, f.text(sides[0])),))
 
@@ -111,6 +120,10 @@ def pca_no_center(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal
             before="import torch\nv, a = torch.linalg.eigh(C)\na = a.flip(1)\n",
             after=("import torch\nv, a = torch.linalg.eigh(C)\na = a\n",),
         ),
+        Example(
+            before="import numpy as np\nv, a = np.linalg.eigh(C)\no = np.argsort(-v)\n",
+            after=("import numpy as np\nv, a = np.linalg.eigh(C)\no = np.argsort(v)\n",),
+        ),
     ),
     counterexamples=("def last(x, k):\n    return x[:, -k:]\n", "v, a = eigh(C)\nb = a[:, :k]\n"),
 )
@@ -122,6 +135,10 @@ def pca_ascending(f: SourceFile, node: cst.Subscript | cst.Call) -> Iterator[Pro
         op = operation(f, node, "flip")
         if op is not None and "eig" not in f.text(node):
             yield Proposal(edits=(f.replace(node, f.text(op.subject)),))
+        falling = f.qname(node.func) == "numpy.argsort" and isinstance(node.args[0].value, cst.UnaryOperation)
+        if falling and isinstance(node.args[0].value, cst.UnaryOperation):
+            order = node.args[0].value
+            yield Proposal(edits=(f.replace(order, f.text(order.expression)),))
         if (
             given is not None
             and last_name(node.func) in ("argsort", "sort")
@@ -315,6 +332,8 @@ def not_symmetric(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal
     "knn-self-included",
     cst.Subscript,
     cst.SimpleStatementLine,
+    cst.CompFor,
+    cst.BinaryOperation,
     category="classical-ml",
     difficulty=2,
     symptom="On the rows at hand every answer is right.",
@@ -343,6 +362,14 @@ def not_symmetric(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal
             before="import numpy as np\n\ndef f(d):\n    np.fill_diagonal(d, np.inf)\n    np.argmin(d)\n",
             after=("import numpy as np\n\ndef f(d):\n    np.argmin(d)\n",),
         ),
+        Example(
+            before="others = [j for j in near if j != row]\n",
+            after=("others = [j for j in near]\n",),
+        ),
+        Example(
+            before="import numpy as np\no = np.argsort(d + np.diag(np.full(n, np.inf)), axis=1)\n",
+            after=("import numpy as np\no = np.argsort(d, axis=1)\n",),
+        ),
     ),
     counterexamples=(
         "near = tokens[:, 1 : k + 1]\n",
@@ -350,7 +377,19 @@ def not_symmetric(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal
         "import numpy as np\nnp.fill_diagonal(d, 0)\nx = np.argsort(d)\n",
     ),
 )
-def self_included(f: SourceFile, node: cst.Subscript | cst.SimpleStatementLine) -> Iterator[Proposal]:
+def self_included(
+    f: SourceFile, node: cst.Subscript | cst.SimpleStatementLine | cst.CompFor | cst.BinaryOperation
+) -> Iterator[Proposal]:
+    if isinstance(node, cst.CompFor):
+        if len(node.ifs) == 1 and leaves_itself_out(f, node.ifs[0].test):
+            yield Proposal(edits=(f.edit(f.span(node.iter)[1], f.span(node.ifs[0].test)[1], ""),))
+        return
+    if isinstance(node, cst.BinaryOperation):
+        sides = binary(node, cst.Add)
+        far = sides is not None and isinstance(sides[1], cst.Call) and last_name(sides[1].func) == "diag"
+        if far and sides is not None and "inf" in f.text(sides[1]) and not orphans(f, sides[1]):
+            yield Proposal(edits=(f.replace(node, f.text(sides[0])),))
+        return
     if isinstance(node, cst.SimpleStatementLine):
         text = f.text(node).strip()
         sorts = mentions(function_of(f, node), "argsort", "topk", "argpartition", "argmin", "nearest")
@@ -371,6 +410,17 @@ def self_included(f: SourceFile, node: cst.Subscript | cst.SimpleStatementLine) 
         yield Proposal(edits=(f.replace(node.slice[-1].slice, f":{count}"),))
     elif not last.upper:
         yield from _one_less(f, node)
+
+
+def leaves_itself_out(f: SourceFile, test: cst.BaseExpression) -> bool:
+    """Whether a test is that a neighbour is not the row that asks."""
+    if not isinstance(test, cst.Comparison) or len(test.comparisons) != 1:
+        return False
+    other = test.comparisons[0]
+    pair = (test.left, other.comparator)
+    plain = all(isinstance(each, cst.Name) and says(each, "row", "other", "i", "j") for each in pair)
+    near = home_says(f, test, "near", "neighbour", "neighbours", "neighbor", "neighbors", "nearest")
+    return plain and near and isinstance(other.operator, cst.NotEqual)
 
 
 def _one_less(f: SourceFile, node: cst.Subscript) -> Iterator[Proposal]:

@@ -30,6 +30,8 @@ def residual(
 ) -> tuple[cst.BaseExpression, cst.BaseExpression] | None:
     """Targets and predictions of `y - p`, where boosting fits its next learner to the difference."""
     sides = binary(node, cst.Subtract)
+    if sides is not None and is_label(sides[1]) and slope_of_loss(f, node):
+        return sides
     if sides is None or not is_label(sides[0]) or not home_says(f, node, *BOOSTING, *LEARNERS):
         return None
     pair = assigned(f.statement(node))
@@ -40,9 +42,17 @@ def residual(
     return sides if named or fitted else None
 
 
+def slope_of_loss(f: SourceFile, node: cst.BinaryOperation) -> bool:
+    """Whether a difference is the slope to which a file of boosted trees fits the next of them."""
+    home = f.function(node)
+    named = home is not None and says(home.name, "slope", "slopes", "gradient", "gradients", "grad")
+    return named and says(f.module, "boost", "boosting", "leaf") and says(f.module, *LEARNERS)
+
+
 @operator(
     "gbm-residual-sign",
     cst.BinaryOperation,
+    cst.UnaryOperation,
     category="classical-ml",
     difficulty=2,
     symptom="The training loss grows with every round.",
@@ -67,10 +77,20 @@ def residual(
             before="def boost(x, y, out):\n    trees.append(grow_tree(x, y - out))\n",
             after=("def boost(x, y, out):\n    trees.append(grow_tree(x, out - y))\n",),
         ),
+        Example(
+            before="def leaf_value(slope, bend):\n    return -slope / bend\n",
+            after=("def leaf_value(slope, bend):\n    return slope / bend\n",),
+        ),
     ),
     counterexamples=("residual = y - out\n", "def boost(y, out):\n    return ((y - out) ** 2).mean()\n"),
 )
-def residual_sign(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
+def residual_sign(f: SourceFile, node: cst.BinaryOperation | cst.UnaryOperation) -> Iterator[Proposal]:
+    if isinstance(node, cst.UnaryOperation):
+        home = f.function(node)
+        leaf = home is not None and says(home.name, "leaf") and isinstance(node.operator, cst.Minus)
+        if leaf and says(node.expression, "slope", "gradient", "grad", "g"):
+            yield Proposal(edits=(f.replace(node, f.text(node.expression)),))
+        return
     sides = residual(f, node)
     if sides is not None:
         yield Proposal(edits=(f.replace(node, f"{closed(f.text(sides[1]))} - {f.text(sides[0])}"),))
@@ -161,7 +181,7 @@ STARTS = ("base", "init", "initial", "start", "prior", "bias", "f0", "intercept"
 )
 def init_missing(f: SourceFile, node: cst.Call | cst.BinaryOperation) -> Iterator[Proposal]:
     home = f.function(node)
-    if home is None or not says(home.name, "predict", "raw", "score", "decision", "answer"):
+    if home is None or not says(home.name, "predict", "raw", "score", "scores", "decision", "answer"):
         return
     if not says(home, *LEARNERS):
         return

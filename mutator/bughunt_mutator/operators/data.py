@@ -15,7 +15,9 @@ from bughunt_mutator.operators._look import (
     inside,
     last_name,
     loop_of,
+    mentions,
     moved_before,
+    names_in,
     operation,
     orphans,
 )
@@ -123,11 +125,17 @@ def picked_by(node: cst.BaseExpression) -> cst.Name | None:
             before="import torch\no = torch.randperm(len(x), generator=g)\n",
             after=("import torch\no = torch.arange(len(x))\n",),
         ),
+        Example(
+            before="import numpy as np\norder = rng.permutation(len(x))\n",
+            after=("import numpy as np\norder = np.arange(len(x))\n",),
+        ),
     ),
-    counterexamples=("o = randperm(len(x))\n",),
+    counterexamples=("o = randperm(len(x))\n", "v = rng.permutation(x[:, 0])\n"),
 )
 def no_shuffle(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
-    if f.qname(node.func) == "torch.randperm":
+    if (numpy := f.spelling("numpy")) and (dealt := permuted(node)) and not orphans(f, node.func):
+        yield Proposal(edits=(f.replace(node, f"{numpy}.arange({f.text(dealt)})"),))
+    if f.qname(node.func) == "torch.randperm" and not orphans(f, *node.args[1:]):
         count = f.text(node.args[0].value)
         yield Proposal(edits=(f.replace(node, f"{f.text(node.func)[:-8]}arange({count})"),))
 
@@ -155,14 +163,36 @@ def no_shuffle(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
             before="import torch\no = torch.randperm(n, generator=g)\n",
             after=("import torch\no = torch.randint(n, (n,), generator=g)\n",),
         ),
+        Example(
+            before="order = rng.permutation(len(x))\n",
+            after=("order = rng.integers(len(x), size=len(x))\n",),
+        ),
+        Example(
+            before="tried = rng.choice(d, size=k, replace=False)\n",
+            after=("tried = rng.choice(d, size=k)\n",),
+        ),
     ),
     counterexamples=("import torch\no = torch.randint(n, (n,))\n",),
 )
 def with_replacement(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+    once = f.arg(node, "replace", None) if last_name(node.func) == "choice" else None
+    if once is not None and f.text(once.value) == "False":
+        yield Proposal(edits=(f.delete_arg(node, once),))
+    if (dealt := permuted(node)) is not None and isinstance(node.func, cst.Attribute):
+        draw, count = f.text(node.func.value), f.text(dealt)
+        yield Proposal(edits=(f.replace(node, f"{draw}.integers({count}, size={count})"),))
     if f.qname(node.func) == "torch.randperm":
         first, *others = (f.text(each) for each in node.args)
         given = ", ".join([first, f"({first},)", *others])
         yield Proposal(edits=(f.replace(node, f"{f.text(node.func)[:-8]}randint({given})"),))
+
+
+def permuted(node: cst.Call) -> cst.BaseExpression | None:
+    """How many rows a NumPy generator puts into a random order, where it is given a number."""
+    named = isinstance(node.func, cst.Attribute) and node.func.attr.value == "permutation"
+    given = node.args[0].value if named and len(node.args) == 1 else None
+    counted = isinstance(given, cst.Call) and isinstance(given.func, cst.Name) and given.func.value == "len"
+    return given if counted or last_name(given) in ("n", "count", "points", "size") else None
 
 
 SCALES = frozenset({"mean", "mu", "std", "sd", "sigma", "scale", "shift", "center", "centre"})
@@ -180,6 +210,21 @@ def standardised(
     if all(SCALES & said for said in words):
         return difference[0], difference[1], quotient[1]
     return None
+
+
+def unscaled(f: SourceFile, node: cst.BinaryOperation) -> cst.BaseExpression | None:
+    """`x` of `(x - low) / (high - low)`, or of `x / sqrt(variance)` where features are put to scale."""
+    quotient = binary(node, cst.Divide)
+    if quotient is None:
+        return None
+    top, bottom = (binary(side, cst.Subtract) for side in quotient)
+    if top is not None and bottom is not None and f.text(top[1]) == f.text(bottom[1]):
+        return None if mentions(node, "step", "epoch", "warm", "total") else top[0]
+    root = operation(f, quotient[1], "sqrt")
+    home = f.function(node)
+    asked = home is not None and mentions(home.name, "whiten", "standard", "normal")
+    spread = root is not None and "var" in f.text(root.subject) and "+" not in f.text(root.subject)
+    return quotient[0] if asked and spread else None
 
 
 @operator(
@@ -205,10 +250,22 @@ def standardised(
             before="def f(x, mean, std):\n    return (x - mean) / std\n",
             after=("def f(x, mean, std):\n    return x\n",),
         ),
+        Example(
+            before="height = (y - y[0]) / (y[-1] - y[0])\n",
+            after=("height = y\n",),
+        ),
+        Example(
+            before="def whiten(m, x):\n    return x / m.variances.sqrt()\n",
+            after=("def whiten(m, x):\n    return x\n",),
+        ),
     ),
     counterexamples=("y = (x - a) / b\n", "def f(x):\n    std = x.std()\n    return x / std\n"),
 )
 def normalise_missing(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
+    rest = unscaled(f, node)
+    if rest is not None and not orphans(f, node.right):
+        yield Proposal(edits=(f.replace(node, f.text(rest)),))
+        return
     found = standardised(f, node)
     if found is not None and not orphans(f, found[1], found[2]):
         yield Proposal(edits=(f.replace(node, f.text(found[0])),))
@@ -320,14 +377,19 @@ def preproc_mismatch(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
             after=("x, y = next(stream)\nfor step in range(9):\n    fit(x, y)\n",),
         ),
     ),
-    counterexamples=("x, y = next(stream)\n", "for i in z:\n    x = f(i)\n"),
+    counterexamples=(
+        "x, y = next(stream)\n",
+        "for i in z:\n    x = f(i)\n",
+        "for stream in streams:\n    x, y = next(stream)\n    fit(x, y)\n",
+    ),
 )
 def same_batch(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Proposal]:
     pair, loop = assigned(node), loop_of(f, node)
     if pair is None or loop is None or f.parent[f.parent[node]] is not loop:
         return
     draws = [call for call in inside(pair[1], cst.Call) if last_name(call.func) == "next"]
-    if draws and isinstance(pair[0], cst.Name | cst.Tuple):
+    of_this_turn = isinstance(loop, cst.For) and names_in(loop.target) & names_in(pair[1])
+    if draws and isinstance(pair[0], cst.Name | cst.Tuple) and not of_this_turn:
         yield Proposal(edits=moved_before(f, node, loop))
 
 

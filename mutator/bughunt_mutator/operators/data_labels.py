@@ -9,6 +9,7 @@ import libcst as cst
 
 from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
+    assigned,
     binary,
     inside,
     last_name,
@@ -27,6 +28,7 @@ COUNTS = ("num", "n", "k", "count", "counts", "len", "number", "total", "size")
 @operator(
     "label-off-by-one",
     cst.BinaryOperation,
+    cst.Call,
     category="data",
     difficulty=1,
     symptom="The program stops with an index error, or one class is never answered.",
@@ -47,10 +49,17 @@ COUNTS = ("num", "n", "k", "count", "counts", "len", "number", "total", "size")
             before='y = batch["label"].long() - 1\n',
             after=('y = batch["label"].long()\n',),
         ),
+        Example(
+            before="labels[row] = numbers.setdefault(root, len(numbers))\n",
+            after=("labels[row] = numbers.setdefault(root, len(numbers) + 1)\n",),
+        ),
     ),
     counterexamples=("n = n_classes - 1\n", "n = len(labels) - 1\n", "y = x - 1\n", "a = y - 2\n"),
 )
-def label_off_by_one(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
+def label_off_by_one(f: SourceFile, node: cst.BinaryOperation | cst.Call) -> Iterator[Proposal]:
+    if isinstance(node, cst.Call):
+        yield from _numbered_from_one(f, node)
+        return
     sides = binary(node, cst.Subtract)
     if sides is None or number(sides[1]) != 1 or isinstance(sides[1], cst.Float):
         return
@@ -60,10 +69,21 @@ def label_off_by_one(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Propo
         yield Proposal(edits=(f.replace(node, f.text(sides[0])),))
 
 
+def _numbered_from_one(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+    """The numbers that classes get in the order in which they are met, one too large."""
+    target = assigned(f.statement(node)) if last_name(node.func) == "setdefault" else None
+    count = node.args[1].value if target is not None and len(node.args) == 2 else None
+    kept = node.func.value if isinstance(node.func, cst.Attribute) else None
+    if target is None or count is None or kept is None or not is_label(target[0]):
+        return
+    if f.text(count) == f"len({f.text(kept)})":
+        yield Proposal(edits=(f.replace(count, f"{f.text(count)} + 1"),))
+
+
 def picked_labels(f: SourceFile, node: cst.Subscript) -> cst.Name | None:
     """The row numbers with which a batch of labels is picked."""
     rows = picked_by(node)
-    if rows is None or not is_rows(rows.value):
+    if rows is None or not is_rows(rows.value) or isinstance(f.parent[node], cst.AssignTarget):
         return None
     element = f.parent.get(node)
     group = f.parent.get(element) if isinstance(element, cst.Element) else None
@@ -107,7 +127,12 @@ def picked_labels(f: SourceFile, node: cst.Subscript) -> cst.Name | None:
             after=("target = labels[idx - idx % 5 // 4]\n",),
         ),
     ),
-    counterexamples=("a = x[i], y[i]\n", "a = x[rows], x[rows]\nb = x[0]\n", "y = labels[mask]\n"),
+    counterexamples=(
+        "a = x[i], y[i]\n",
+        "a = x[rows], x[rows]\nb = x[0]\n",
+        "y = labels[mask]\n",
+        "labels[row] = 0\n",
+    ),
 )
 def labels_noised(f: SourceFile, node: cst.Subscript) -> Iterator[Proposal]:
     rows = picked_labels(f, node)

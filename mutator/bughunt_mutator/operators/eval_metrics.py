@@ -8,6 +8,7 @@ import libcst as cst
 
 from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
+    assigned,
     binary,
     function_of,
     inside,
@@ -15,9 +16,11 @@ from bughunt_mutator.operators._look import (
     last_name,
     loop_of,
     method_line,
+    names_in,
     operation,
     value,
 )
+from bughunt_mutator.operators._look_meaning import given
 from bughunt_mutator.operators._sources import COMMON_MISTAKES, DEEP_CRIME, issue, pull
 from bughunt_mutator.source import SourceFile
 
@@ -195,6 +198,10 @@ def mean_of_batches(f: SourceFile, node: cst.AugAssign) -> Iterator[Proposal]:
             before="for x, y in data:\n    hits += count(x, y)\nz = hits / n\n",
             after=("for x, y in data:\n    hits = count(x, y)\nz = hits / n\n",),
         ),
+        Example(
+            before="def f(x):\n    z = []\n    for y in x:\n        z += g(y)\n    return z\n",
+            after=("def f(x):\n    z = []\n    for y in x:\n        z = g(y)\n    return z\n",),
+        ),
     ),
     counterexamples=("hits += 1\nz = hits / n\n", "for x in y:\n    n += f(x)\n"),
 )
@@ -202,11 +209,28 @@ def metric_last_batch(f: SourceFile, node: cst.AugAssign) -> Iterator[Proposal]:
     if loop_of(f, node) is None or not isinstance(node.operator, cst.AddAssign):
         return
     name = f.text(node.target)
+    if given_back(f, node, name):
+        yield Proposal(edits=(f.replace(node, f"{name} = {f.text(node.value)}"),))
+        return
     for each in inside(function_of(f, node), cst.BinaryOperation):
         sides = binary(each, cst.Divide)
         if sides is not None and f.text(sides[0]) == name:
             yield Proposal(edits=(f.replace(node, f"{name} = {f.text(node.value)}"),))
             return
+
+
+def given_back(f: SourceFile, node: cst.AugAssign, name: str) -> bool:
+    """Whether a list that grows in a loop, and not from itself, is what the function returns."""
+    begun = any(
+        isinstance(pair[1], cst.List) and not pair[1].elements
+        for line in inside(function_of(f, node), cst.SimpleStatementLine)
+        if (pair := assigned(line)) is not None and f.text(pair[0]) == name
+    )
+    returned = any(
+        each.value is not None and name in names_in(each.value)
+        for each in inside(function_of(f, node), cst.Return)
+    )
+    return begun and returned and name not in names_in(node.value)
 
 
 @operator(
@@ -282,6 +306,10 @@ def state_dict_alias(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
             before="if loss < self.best:\n    self.best = loss\n",
             after=("if loss > self.best:\n    self.best = loss\n",),
         ),
+        Example(
+            before="if loss < best:\n    best, at = loss, step\n",
+            after=("if loss > best:\n    best, at = loss, step\n",),
+        ),
     ),
     counterexamples=("if loss < limit:\n    stop()\n",),
 )
@@ -292,8 +320,9 @@ def early_stop_mode(f: SourceFile, node: cst.If) -> Iterator[Proposal]:
     sign = node.test.comparisons[0].operator
     turned = {cst.LessThan: ">", cst.GreaterThan: "<"}.get(type(sign))
     keeps = any(
-        f.text(line.targets[0].target) == old and f.text(line.value) == new
-        for line in inside(node.body, cst.Assign)
+        f.text(target) == old and f.text(value) == new
+        for line in inside(node.body, cst.SimpleStatementLine)
+        for target, value in given(line)
     )
     if turned and keeps:
         yield Proposal(edits=(f.replace(node.test, f"{new} {turned} {old}"),))

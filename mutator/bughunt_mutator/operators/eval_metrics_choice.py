@@ -38,6 +38,7 @@ def measures(node: cst.Call) -> bool:
 @operator(
     "val-on-train",
     cst.Call,
+    cst.SimpleStatementLine,
     category="eval-metrics",
     difficulty=1,
     symptom="Held-out results are as good as those in training, however much the model overfits.",
@@ -66,6 +67,10 @@ def measures(node: cst.Call) -> bool:
             before='a = accuracy(net, data["val"])\nfit(net, data["train"])\n',
             after=('a = accuracy(net, data["train"])\nfit(net, data["train"])\n',),
         ),
+        Example(
+            before="held_out = ones(n, dtype=bool)\nheld_out[drawn] = False\nfit(x[drawn])\ng(x[held_out])\n",
+            after=("held_out = ones(n, dtype=bool)\nfit(x[drawn])\ng(x[held_out])\n",),
+        ),
     ),
     counterexamples=(
         "loss = evaluate(net, x_val, y_val)\n",
@@ -73,7 +78,11 @@ def measures(node: cst.Call) -> bool:
         "fit(net, x_train)\nz = score(net, value)\n",
     ),
 )
-def val_on_train(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+def val_on_train(f: SourceFile, node: cst.Call | cst.SimpleStatementLine) -> Iterator[Proposal]:
+    if isinstance(node, cst.SimpleStatementLine):
+        if leaves_out(node) and not orphans(f, node):
+            yield Proposal(edits=(f.delete_statement(node),))
+        return
     if not measures(node):
         return
     known = names_in(f.module) | {part.value for part in inside(f.module, cst.SimpleString)}
@@ -87,6 +96,16 @@ def val_on_train(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
                     gone.append(name)
     if edits and not orphans(f, *gone):
         yield Proposal(edits=tuple(edits))
+
+
+def leaves_out(line: cst.SimpleStatementLine) -> bool:
+    """Whether a line strikes the rows of training off the mask of those to be measured on."""
+    target, made = assigned(line) or (None, None)
+    if not isinstance(target, cst.Subscript) or last_name(made) != "False":
+        return False
+    mask, struck = target.value, target.slice[0].slice
+    held = says(mask, "outside", "out", "held", "unseen", "val", "validation", "test", "oob", "left")
+    return held and isinstance(struck, cst.Index) and isinstance(struck.value, cst.Name)
 
 
 def _twin(name: str, known: frozenset[str] | set[str]) -> str | None:

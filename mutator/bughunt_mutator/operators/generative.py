@@ -11,12 +11,14 @@ from bughunt_mutator.operators._look import (
     assigned,
     axis,
     binary,
+    function_of,
     inside,
     keyword,
     last_name,
     number,
     operation,
 )
+from bughunt_mutator.operators._look_parts import draws
 from bughunt_mutator.operators._sources import issue, pull
 from bughunt_mutator.source import SourceFile
 
@@ -160,10 +162,23 @@ def mean_for_sum(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
                 "import torch\ns = torch.exp(0.5 * lv)\nt = lv.exp()\n",
             ),
         ),
+        Example(
+            before=(
+                "import numpy as np\n\ndef sample(rng, C):\n    L = np.linalg.cholesky(C)\n"
+                "    return L @ rng.normal(size=len(C))\n"
+            ),
+            after=(
+                "import numpy as np\n\ndef sample(rng, C):\n    L = C\n"
+                "    return L @ rng.normal(size=len(C))\n",
+            ),
+        ),
     ),
     counterexamples=("s = lv.exp()\n", "s = (3 * lv).exp()\n"),
 )
 def std_is_var(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+    root = f.qname(node.func) in ("torch.linalg.cholesky", "numpy.linalg.cholesky")
+    if root and len(node.args) == 1 and draws(function_of(f, node)):
+        yield Proposal(edits=(f.replace(node, f.text(node.args[0].value)),))
     op = operation(f, node, "exp")
     if op is None:
         return

@@ -11,7 +11,7 @@ from bughunt_mutator.operators._look import binary
 from bughunt_mutator.operators._look_meaning import plain, resolved, says, tidy
 from bughunt_mutator.source import SourceFile
 
-VOLUME = ("logdet", "logdets", "det", "dets", "ldj", "sldj", "logabsdet", "ladj", "jacobian")
+VOLUME = ("determinant", "logdet", "logdets", "det", "dets", "ldj", "sldj", "logabsdet", "ladj", "jacobian")
 DENSITY = ("prior", "prob", "probs", "logp", "logprob", "logpz", "ll", "nll", "likelihood", "density", "logq")
 WEIGHT = ("beta", "commit", "commitment", "cost", "weight")
 
@@ -60,6 +60,10 @@ def is_density(f: SourceFile, node: cst.BaseExpression) -> bool:
         ),
         Example(before="log_prob += log_det\n", after=("log_prob -= log_det\n",)),
         Example(before="log_q = base_log_prob - ldj\n", after=("log_q = base_log_prob + ldj\n",)),
+        Example(
+            before="def log_normal(x, c):\n    return -0.5 * (c + log_determinant + x**2)\n",
+            after=("def log_normal(x, c):\n    return -0.5 * (c - log_determinant + x**2)\n",),
+        ),
     ),
     counterexamples=("log_det = log_det + layer_log_det\n", "logdet += s.sum(-1)\n"),
 )
@@ -71,6 +75,12 @@ def logdet_sign(f: SourceFile, node: cst.BinaryOperation | cst.AugAssign) -> Ite
         return
     sides = binary(node, cst.Add, cst.Subtract)
     if sides is None:
+        return
+    home = f.function(node)
+    written = home is not None and says(home.name, "log") and says(home.name, "normal", "gaussian", "density")
+    if written and is_volume(sides[1]) and not is_volume(sides[0]):
+        sign = "-" if isinstance(node.operator, cst.Add) else "+"
+        yield Proposal(edits=(f.replace(node, f"{f.text(sides[0])} {sign} {f.text(sides[1])}"),))
         return
     adds = isinstance(node.operator, cst.Add)
     if is_volume(sides[1]) and is_density(f, sides[0]):

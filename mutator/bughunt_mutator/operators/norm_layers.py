@@ -135,6 +135,10 @@ def always_batch(f: SourceFile, node: cst.If | cst.Call) -> Iterator[Proposal]:
             before="self.running_var.lerp_(x.var(0), 0.1)\n",
             after=("self.running_var.lerp_(x.var(0, unbiased=False), 0.1)\n",),
         ),
+        Example(
+            before="def covariance(x):\n    c = x - x.mean(0)\n    return c.T @ c / (len(x) - 1)\n",
+            after=("def covariance(x):\n    c = x - x.mean(0)\n    return c.T @ c / len(x)\n",),
+        ),
     ),
     counterexamples=(
         "v = var * n / (n - 1)\n",
@@ -143,6 +147,9 @@ def always_batch(f: SourceFile, node: cst.If | cst.Call) -> Iterator[Proposal]:
     ),
 )
 def biased_running(f: SourceFile, node: cst.BinaryOperation | cst.Call) -> Iterator[Proposal]:
+    if isinstance(node, cst.BinaryOperation) and (count := sample_size(f, node)) is not None:
+        yield Proposal(edits=(f.replace(node.right, f.text(count)),))
+        return
     if "running_var" not in f.text(f.statement(node)):
         return
     if isinstance(node, cst.BinaryOperation):
@@ -161,6 +168,16 @@ def biased_running(f: SourceFile, node: cst.BinaryOperation | cst.Call) -> Itera
         return
     if f.text(given.value) in ("True", "1"):
         yield Proposal(edits=(f.replace(given.value, "False" if f.text(given.value) == "True" else "0"),))
+
+
+def sample_size(f: SourceFile, node: cst.BinaryOperation) -> cst.BaseExpression | None:
+    """`len(x)` of a sum of squares over `len(x) - 1`: the spread of all there is, from a sample."""
+    sides = binary(node, cst.Divide)
+    less = binary(sides[1], cst.Subtract) if sides is not None else None
+    if sides is None or less is None or number(less[1]) != 1 or not f.text(less[0]).startswith("len("):
+        return None
+    squares = binary(sides[0], cst.MatrixMultiply, cst.Power) or mentions(sides[0], "value", "eig", "square")
+    return less[0] if squares else None
 
 
 def without_correction(f: SourceFile, node: cst.BinaryOperation) -> cst.BaseExpression | None:

@@ -7,7 +7,17 @@ from collections.abc import Iterator
 import libcst as cst
 
 from bughunt_mutator.operator import Example, Proposal, operator
-from bughunt_mutator.operators._look import axis, binary, last_name, number, operation
+from bughunt_mutator.operators._look import (
+    axis,
+    binary,
+    function_of,
+    inside,
+    last_name,
+    number,
+    operation,
+    orphans,
+)
+from bughunt_mutator.operators._look_meaning import base, resolved
 from bughunt_mutator.operators._sources import TAXONOMY, issue
 from bughunt_mutator.source import SourceFile
 
@@ -67,6 +77,10 @@ def integer_division(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Propo
             before="import torch\ny = torch.log(p.clamp(min=1e-9))\n",
             after=("import torch\ny = torch.log(p)\n",),
         ),
+        Example(
+            before="import numpy as np\nTINY = 1e-12\ny = np.log(p + TINY) + TINY\n",
+            after=("import numpy as np\nTINY = 1e-12\ny = np.log(p) + TINY\n",),
+        ),
     ),
     counterexamples=("y = (p + q).log()\n", "y = p.log()\n"),
 )
@@ -80,7 +94,8 @@ def unguarded(f: SourceFile, node: cst.BaseExpression) -> cst.BaseExpression | N
     """What a small constant or a lower bound keeps away from zero."""
     sides = binary(node, cst.Add)
     if sides is not None:
-        small = "eps" in last_name(sides[1]) or 0 < (number(sides[1]) or 1) < 1e-3
+        said = last_name(sides[1]).lower()
+        small = "eps" in said or said == "tiny" or 0 < (number(sides[1]) or 1) < 1e-3
         return sides[0] if small else None
     op = operation(f, node, "clamp", "clamp_min")
     return op.subject if op is not None else None
@@ -138,14 +153,37 @@ def sqrt_at_zero(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
             before="e = (x - x.amax(-1, keepdim=True)).exp()\n",
             after=("e = x.exp()\n",),
         ),
+        Example(
+            before="import numpy as np\nw = np.exp(-p * (gaps - gaps.min()))\n",
+            after=("import numpy as np\nw = np.exp(-p * gaps)\n",),
+        ),
     ),
     counterexamples=("e = (x - y).exp()\n",),
 )
 def softmax_no_max(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     op = operation(f, node, "exp")
-    sides = binary(op.subject, cst.Subtract) if op is not None else None
-    if op is not None and sides is not None and operation(f, sides[1], "max", "amax"):
-        yield Proposal(edits=(f.replace(op.subject, f.text(sides[0])),))
+    for shift in inside(op.subject, cst.BinaryOperation) if op is not None else ():
+        sides = binary(shift, cst.Subtract)
+        if sides is None:
+            continue
+        at_once = operation(f, sides[1], "max", "amax") is not None
+        if at_once or (is_extreme(f, sides[1], sides[0]) and not added_back(f, sides[1])):
+            yield Proposal(edits=(f.replace(shift, f.text(sides[0])),))
+
+
+def is_extreme(f: SourceFile, node: cst.BaseExpression, of: cst.BaseExpression) -> bool:
+    """Whether an expression is the largest or the smallest of the values that another holds."""
+    op = operation(f, resolved(f, base(node)), "max", "amax", "min", "amin")
+    direct = operation(f, node, "min", "amin")
+    op = direct or op
+    return op is not None and f.text(op.subject) == f.text(of) and not orphans(f, node)
+
+
+def added_back(f: SourceFile, node: cst.BaseExpression) -> bool:
+    """Whether what is taken off before an exponential is put back after a logarithm."""
+    name = f.text(base(node))
+    sums = (binary(each, cst.Add) for each in inside(function_of(f, node), cst.BinaryOperation))
+    return any(name in (f.text(sides[0]), f.text(sides[1])) for sides in sums if sides is not None)
 
 
 @operator(

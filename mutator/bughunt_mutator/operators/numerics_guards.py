@@ -16,6 +16,7 @@ from bughunt_mutator.operators._look import (
     function_of,
     inside,
     keyword,
+    loads,
     number,
     operation,
     orphans,
@@ -101,6 +102,7 @@ def chooses(f: SourceFile, call: cst.Call, text: str) -> bool:
 @operator(
     "variance-cancellation",
     cst.Call,
+    cst.BinaryOperation,
     category="numerics-precision",
     difficulty=3,
     symptom="Where values are far from zero, the spread is wrong, or its root is not a number.",
@@ -129,6 +131,20 @@ def chooses(f: SourceFile, call: cst.Call, text: str) -> bool:
             before="v = x.var(dim=(0, 2), unbiased=False)\n",
             after=("v = (x**2).mean(dim=(0, 2)) - x.mean(dim=(0, 2)) ** 2\n",),
         ),
+        Example(
+            before="d = ((x[:, None] - x[None]) ** 2).sum(axis=2)\n",
+            after=("d = (x**2).sum(axis=1)[:, None] + (x**2).sum(axis=1) - 2 * x @ x.T\n",),
+        ),
+        Example(
+            before=(
+                "import numpy as np\n\ndef f(x):\n    c = x - x.mean(axis=0)\n"
+                "    return c.T @ c / (len(x) - 1)\n"
+            ),
+            after=(
+                "import numpy as np\n\ndef f(x):\n"
+                "    return (x.T @ x - len(x) * np.outer(x.mean(axis=0), x.mean(axis=0))) / (len(x) - 1)\n",
+            ),
+        ),
     ),
     counterexamples=(
         "v = ((x - y) ** 2).mean(0)\n",
@@ -136,7 +152,13 @@ def chooses(f: SourceFile, call: cst.Call, text: str) -> bool:
         "m = x.mean(-1, keepdim=True)\nv = ((x - m) ** 2).mean(-1)\n",
     ),
 )
-def cancelling(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+def cancelling(f: SourceFile, node: cst.Call | cst.BinaryOperation) -> Iterator[Proposal]:
+    if isinstance(node, cst.BinaryOperation):
+        yield from _uncentred(f, node)
+        return
+    if (gaps := _expanded(f, node)) is not None:
+        yield Proposal(edits=(f.replace(node, gaps),))
+        return
     op = operation(f, node, "var", "mean")
     if op is None or op.shift:
         return
@@ -155,6 +177,38 @@ def cancelling(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     if rest == ", ".join(f.text(arg) for arg in centre.call.args[centre.shift :]):
         new = f"({square(f, sides[0])}).mean({rest}) - {square(f, sides[1])}"
         yield Proposal(edits=(f.replace(node, new),))
+
+
+def _expanded(f: SourceFile, node: cst.Call) -> str | None:
+    """All squared distances, from the squares and the products: `|a|^2 + |b|^2 - 2ab`."""
+    op = operation(f, node, "sum")
+    sides = binary(squared(f, op.subject), cst.Subtract) if op is not None and not op.shift else None
+    if sides is None or not all(isinstance(side, cst.Subscript) for side in sides):
+        return None
+    x = f.text(sides[0].value) if isinstance(sides[0], cst.Subscript) else ""
+    if [f.text(side) for side in sides] != [f"{x}[:, None]", f"{x}[None]"]:
+        return None
+    sums = f"({x}**2).sum({f.text(node.args[0]).replace('2', '1')})"
+    return f"{sums}[:, None] + {sums} - 2 * {x} @ {x}.T"
+
+
+def _uncentred(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
+    """A covariance from products of raw values, less the product of the means."""
+    sides = binary(node, cst.Divide)
+    product = binary(sides[0], cst.MatrixMultiply) if sides is not None else None
+    if sides is None or product is None or not isinstance(product[1], cst.Name):
+        return
+    centred = resolved(f, product[1])
+    parts, name = binary(centred, cst.Subtract), product[1].value
+    numpy = f.spelling("numpy")
+    if parts is None or numpy is None or f.text(product[0]) != f"{name}.T":
+        return
+    x, mean = f.text(parts[0]), f.text(parts[1])
+    line = f.statement(centred)
+    once = loads(function_of(f, node))[name] == 2
+    if once and f.text(sides[1]) == f"(len({x}) - 1)" and mean == f"{x}.mean(axis=0)":
+        raw = f"({x}.T @ {x} - len({x}) * {numpy}.outer({mean}, {mean})) / (len({x}) - 1)"
+        yield Proposal(edits=(f.delete_statement(line), f.replace(node, raw)))
 
 
 def square(f: SourceFile, node: cst.BaseExpression) -> str:

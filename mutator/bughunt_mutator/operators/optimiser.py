@@ -9,14 +9,18 @@ import libcst as cst
 from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
     ancestors,
+    assigned,
     binary,
     called,
     function_of,
     inside,
     keyword,
     last_name,
+    mentions,
     method_line,
     moved_after,
+    moved_before,
+    names_in,
     neighbours,
     number,
     operation,
@@ -295,6 +299,7 @@ def adamw_to_l2(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Propos
 @operator(
     "momentum-buffer-reset",
     cst.If,
+    cst.For,
     category="optimiser",
     difficulty=3,
     symptom="Learning is slower than with the same settings elsewhere.",
@@ -322,10 +327,17 @@ def adamw_to_l2(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Propos
             before="if not state:\n    state['t'] = 0\n    state['v'] = zeros(p)\n",
             after=("state['t'] = 0\nstate['v'] = zeros(p)\n",),
         ),
+        Example(
+            before="speed = zeros_like(x)\nfor g in gs:\n    speed = mu * speed - g\n    x += speed\n",
+            after=("for g in gs:\n    speed = zeros_like(x)\n    speed = mu * speed - g\n    x += speed\n",),
+        ),
     ),
     counterexamples=("if 'v' not in state:\n    raise KeyError\n", "if a:\n    b['c'] = 1\n"),
 )
-def buffer_reset(f: SourceFile, node: cst.If) -> Iterator[Proposal]:
+def buffer_reset(f: SourceFile, node: cst.If | cst.For) -> Iterator[Proposal]:
+    if isinstance(node, cst.For):
+        yield from _made_in_loop(f, node)
+        return
     test = node.test
     absent = isinstance(test, cst.Comparison) and (
         isinstance(test.comparisons[0].operator, cst.NotIn) or f.text(test).replace(" ", "").endswith(")==0")
@@ -337,6 +349,19 @@ def buffer_reset(f: SourceFile, node: cst.If) -> Iterator[Proposal]:
     if all(line.startswith(("state[", "self.state[", "state.")) for line in lines):
         joined = f"{f.newline}{f.indent(node)}".join(lines)
         yield Proposal(edits=(f.replace(node, joined),))
+
+
+def _made_in_loop(f: SourceFile, loop: cst.For) -> Iterator[Proposal]:
+    """The velocity made before a loop of updates, made at the start of each update instead."""
+    lines, place = neighbours(f, loop)
+    for line in lines[:place]:
+        target, made = assigned(line) or (None, None)
+        if not isinstance(target, cst.Name) or not mentions(target, "speed", "veloc", "moment", "buf"):
+            continue
+        zeros = isinstance(made, cst.Call) and last_name(made.func) in ("zeros_like", "zeros")
+        first = loop.body.body[0] if isinstance(loop.body, cst.IndentedBlock) else None
+        if zeros and isinstance(first, cst.BaseStatement) and target.value in names_in(loop.body):
+            yield Proposal(edits=moved_before(f, line, first))
 
 
 @operator(

@@ -166,6 +166,10 @@ def bcast_product(f: SourceFile, node: cst.Call | cst.Subscript) -> Iterator[Pro
             before="scores = (gains - gains.sum(dim=1, keepdim=True) / n) * alive\n",
             after=("scores = (gains - gains.sum(dim=0, keepdim=True) / n) * alive\n",),
         ),
+        Example(
+            before="place -= place.mean(axis=0)\n",
+            after=("place -= place.mean(axis=1, keepdims=True)\n",),
+        ),
     ),
     counterexamples=("m = x.mean(0)\n", "z = x - y.mean()\n"),
 )
@@ -221,7 +225,10 @@ def centres(f: SourceFile, op: Operation) -> bool:
             continue
         if op.call in tuple(inside(sides[1], cst.Call)) or (name and f.text(sides[1]) == name):
             return True
-    return False
+    line = f.parent.get(op.call)
+    return isinstance(line, cst.AugAssign) and (
+        isinstance(line.operator, cst.SubtractAssign) and f.text(line.target) == base
+    )
 
 
 @operator(
@@ -421,3 +428,80 @@ def repeat_for_interleave(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     count = node.args[op.shift].value
     if (number(along) == 0 or number(given.value) == 0) and not orphans(f, along or given.value):
         yield Proposal(edits=(f.replace(node, f"{f.text(op.subject)}.repeat({f.text(count)}, 1)"),))
+
+
+@operator(
+    "matmul-missing-T-square",
+    cst.BinaryOperation,
+    category="tensor-shape",
+    difficulty=3,
+    symptom="Nothing complains, and results are off as if space had been turned.",
+    hints=(
+        "LOOK: put a matrix that is not symmetric through it by hand, two by two.",
+        "WHERE: the products of matrices in `{function}`.",
+        "WHAT: do rows meet columns, or columns columns?",
+    ),
+    repair="Transpose the second of the two factors again.",
+    mechanism=(
+        "A square matrix fits either way round. What should lead back to where the first factor came"
+        " from turns once more instead. Weights that are learned would make up for it; a matrix that"
+        " is computed, loaded or given does not."
+    ),
+    evidence=(),
+    examples=(
+        Example(
+            row="matmul-missing-T-square",
+            before="P = F @ P @ F.T + Q\n",
+            after=("P = F @ P @ F + Q\n",),
+        ),
+        Example(
+            before="def root(C):\n    v, U = eigh(C)\n    return (U * v.sqrt()) @ U.mT\n",
+            after=("def root(C):\n    v, U = eigh(C)\n    return (U * v.sqrt()) @ U\n",),
+        ),
+        Example(
+            before="class Turn:\n    def __init__(self, d):\n        self.W = qr(randn(d, d))[0]\n\n"
+            "    def back(self, z):\n        return z @ self.W.t()\n",
+            after=(
+                "class Turn:\n    def __init__(self, d):\n        self.W = qr(randn(d, d))[0]\n\n"
+                "    def back(self, z):\n        return z @ self.W\n",
+            ),
+        ),
+    ),
+    counterexamples=("y = x @ W.T\n", "G = x @ x.T - 2 * x @ x.T\n", "P = F @ P @ F\n"),
+)
+def transpose_missing(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
+    sides = binary(node, cst.MatrixMultiply)
+    turned = transposed(sides[1]) if sides is not None else None
+    if sides is None or turned is None or not isinstance(turned, cst.Name | cst.Attribute):
+        return
+    name = f.text(turned)
+    around = f.text(sides[0]) != name and any(f.text(each) == name for each in inside(sides[0], type(turned)))
+    if around or made_square(f, name):
+        yield Proposal(edits=(f.replace(sides[1], name),))
+
+
+def transposed(node: cst.BaseExpression) -> cst.BaseExpression | None:
+    """What an expression is the transpose of."""
+    if isinstance(node, cst.Attribute) and node.attr.value in ("T", "mT"):
+        return node.value
+    called = isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and not node.args
+    if called and isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+        return node.func.value if node.func.attr.value in ("t", "transpose") else None
+    return None
+
+
+def made_square(f: SourceFile, name: str) -> bool:
+    """Whether the file makes this matrix with as many rows as columns, and not by learning."""
+    for line in inside(f.module, cst.SimpleStatementLine):
+        pair = assigned(line)
+        if pair is None or f.text(pair[0]) != name or "Parameter" in f.text(pair[1]):
+            continue
+        for call in inside(pair[1], cst.Call):
+            sizes = [f.text(given.value) for given in call.args if given.keyword is None]
+            square = len(sizes) == 2 and sizes[0] == sizes[1] and last_name(call.func) in MADE
+            if square or last_name(call.func) == "eye":
+                return True
+    return False
+
+
+MADE = ("randn", "rand", "zeros", "empty", "standard_normal", "ones")

@@ -11,11 +11,14 @@ from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
     ancestors,
     axis,
+    binary,
+    last_name,
     names_in,
     number,
     operation,
     value,
 )
+from bughunt_mutator.operators._look_parts import resolved
 from bughunt_mutator.operators._sources import TAXONOMY
 from bughunt_mutator.source import SourceFile
 
@@ -85,10 +88,21 @@ def squeeze_all(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
             before="out = [step(past[:i]) for i in range(1, n)]\n",
             after=("out = [step(past[1 : i + 1]) for i in range(1, n)]\n",),
         ),
+        Example(
+            before="import numpy as np\ny = np.sort(gaps, axis=1)[:, k - 1]\n",
+            after=("import numpy as np\ny = np.sort(gaps, axis=1)[:, k]\n",),
+        ),
+        Example(
+            before="import numpy as np\nlargest = np.argsort(-values)[:count]\n",
+            after=("import numpy as np\nlargest = np.argsort(-values)[1 : count + 1]\n",),
+        ),
     ),
     counterexamples=("y = h[:, :T]\n", "for t in range(9):\n    y = h[:, t:]\n", "x = h[:, :-1]\n"),
 )
 def slice_moved(f: SourceFile, node: cst.Subscript) -> Iterator[Proposal]:
+    if (moved := _other_rank(f, node)) is not None:
+        yield moved
+        return
     counters = counted_by(f, node)
     for part in node.slice:
         cut = part.slice
@@ -97,6 +111,25 @@ def slice_moved(f: SourceFile, node: cst.Subscript) -> Iterator[Proposal]:
         if isinstance(cut.upper, cst.Name) and cut.upper.value in counters:
             yield Proposal(edits=(f.replace(cut, f"1 : {cut.upper.value} + 1"),))
             return
+
+
+ORDERED = ("sort", "argsort", "sorted", "svd", "eigh", "topk")
+
+
+def _other_rank(f: SourceFile, node: cst.Subscript) -> Proposal | None:
+    """The k-th of what is in order, or the first k of it, one place too far."""
+    ranked = resolved(f, node.value)
+    if not (isinstance(ranked, cst.Call) and last_name(ranked.func) in ORDERED):
+        return None
+    last = node.slice[-1].slice
+    if isinstance(last, cst.Index):
+        sides = binary(last.value, cst.Subtract)
+        if sides is not None and isinstance(sides[0], cst.Name) and number(sides[1]) == 1:
+            return Proposal(edits=(f.replace(last.value, f.text(sides[0])),))
+    begins = isinstance(last, cst.Slice) and last.lower is None and last.step is None
+    if begins and isinstance(last, cst.Slice) and isinstance(last.upper, cst.Name):
+        return Proposal(edits=(f.replace(last, f"1 : {last.upper.value} + 1"),))
+    return None
 
 
 def counted_by(f: SourceFile, node: cst.CSTNode) -> frozenset[str]:
