@@ -396,7 +396,7 @@ def same_batch(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Proposa
 @operator(
     "uint8-wrap",
     cst.Call,
-    category="data",
+    category="numerics-precision",
     difficulty=3,
     symptom="Inputs look plausible, but dark and bright places are mixed up.",
     hints=(

@@ -467,7 +467,7 @@ def repeat_for_interleave(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
             ),
         ),
     ),
-    counterexamples=("y = x @ W.T\n", "G = x @ x.T - 2 * x @ x.T\n", "P = F @ P @ F\n"),
+    counterexamples=("y = x @ W.T\n", "G = 1 - 2 * x @ x.T\n", "P = F @ P @ F\n"),
 )
 def transpose_missing(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
     sides = binary(node, cst.MatrixMultiply)
@@ -475,7 +475,9 @@ def transpose_missing(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Prop
     if sides is None or turned is None or not isinstance(turned, cst.Name | cst.Attribute):
         return
     name = f.text(turned)
-    around = f.text(sides[0]) != name and any(f.text(each) == name for each in inside(sides[0], type(turned)))
+    factors = binary(sides[0], cst.Multiply)
+    first = factors[1] if factors is not None and number(factors[0]) is not None else sides[0]
+    around = f.text(first) != name and any(f.text(each) == name for each in inside(first, type(turned)))
     if around or made_square(f, name):
         yield Proposal(edits=(f.replace(sides[1], name),))
 
