@@ -11,6 +11,7 @@ from typing import TypeVar
 import libcst as cst
 
 from bughunt_mutator.edit import Edit
+from bughunt_mutator.index import descendants, inside
 from bughunt_mutator.source import SourceFile
 
 LIBRARIES = frozenset(
@@ -104,20 +105,7 @@ def binary(
     return None
 
 
-@lru_cache(maxsize=512)
-def descendants(node: cst.CSTNode) -> tuple[cst.CSTNode, ...]:
-    """The node and everything in it, in the order of the text."""
-    found = [node]
-    for child in node.children:
-        found += descendants(child)
-    return tuple(found)
-
-
-def inside(node: cst.CSTNode, kind: type[Node]) -> Iterator[Node]:
-    """The nodes of one type within a node, itself included."""
-    return (each for each in descendants(node) if isinstance(each, kind))
-
-
+@lru_cache(maxsize=8192)
 def names_in(node: cst.CSTNode) -> frozenset[str]:
     """Every name and attribute that a node mentions."""
     return frozenset(name.value for name in inside(node, cst.Name))
