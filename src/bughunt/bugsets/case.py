@@ -22,6 +22,8 @@ def case_of(challenge: Challenge) -> Case:
         reference_curves=_runs(curves.seeds, curves.steps, curves.reference, curves.reference_metric),
         broken_curves=_runs(curves.seeds, curves.steps, curves.broken, curves.broken_metric),
         label=sealed.label,
+        handed_out=challenge.program(),
+        repaired=dict(sealed.repaired),
     )
 
 

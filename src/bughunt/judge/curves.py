@@ -20,6 +20,7 @@ LONGEST_OPEN_RUN = 200  # items of a run that ends by itself
 LOWEST, HIGHEST = 1e-4, 1e3  # where logarithmic curves are clipped
 AREA_FLOOR, FINAL_FLOOR, METRIC_FLOOR = 0.005, 0.01, 0.02  # least standard deviation believed
 CURVE_LIMIT, METRIC_LIMIT, ABSURD = 3.3, 3.0, 8.0  # in standard errors
+SAME = 1e-5  # relative difference of two probes that count as equal
 SILENT = 3.0  # standard deviations between broken and reference below which a curve says nothing
 
 Lines = Sequence[Sequence[float]]  # one line a seed
@@ -175,6 +176,7 @@ class Comparison:
     moved: bool  # to be told from the broken program
     recovery: float | None
     seeds: int
+    same: bool = False  # every curve is the reference's own of the same seed
 
 
 def compare(
@@ -199,6 +201,18 @@ def compare(
         recovery=share if honest or share is None else 0.0,
         seeds=len(yours),
     )
+
+
+def same_training(yours: Sequence[Curve], reference: Sequence[Curve]) -> bool:
+    """Whether every curve is that of the reference on the same seed, as far as six digits are kept."""
+    known = {curve.seed: curve for curve in reference}
+    pairs = [(curve, known.get(curve.seed)) for curve in yours]
+    return bool(pairs) and all(theirs is not None and _same(mine, theirs) for mine, theirs in pairs)
+
+
+def _same(mine: Curve, theirs: Curve) -> bool:
+    one, other = ([*curve.values, curve.metrics[-1]] for curve in (mine, theirs))
+    return len(one) == len(other) and np.allclose(one, other, rtol=SAME, atol=SAME**2, equal_nan=True)
 
 
 def recovery(yours: Lines, reference: Lines, broken: Lines, scale: str) -> float | None:

@@ -1,59 +1,30 @@
 """The judge: from a program's files to a verdict.
 
-Cheapest first: syntax, a rehearsal, the behaviour tests, the pinned differential, the curves, and the moments
-where a repair draws its random numbers differently.
+Cheapest first: syntax, a rehearsal, the behaviour tests, the pinned differential, the moments where a repair
+draws its random numbers differently, and the curves, as many as can still change the outcome.
 """
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Self
 
 from bughunt.judge.battery import run_battery
-from bughunt.judge.curves import Comparison, compare, measure, train_and_measure
-from bughunt.judge.decision import SEEDS_WITHOUT_PINNING, Evidence, decide, score
+from bughunt.judge.case import Case, Files, OnEvent
+from bughunt.judge.curves import train_and_measure
 from bughunt.judge.differential import pinned_differential
+from bughunt.judge.hearing import Hearing
 from bughunt.judge.limits import Limits
 from bughunt.judge.moments import equal_moments
-from bughunt.judge.pinning import subseed
 from bughunt.judge.program import ProgramError, RemoteProgram, open_program
 from bughunt.judge.sandbox.fence import Tier
 from bughunt.judge.verdict import Curve, Differential, Outcome, TestResult, Verdict
 from bughunt.judge.zygote import Launcher, Zygote
 from bughunt.task import Task
 
-Files = Mapping[str, str]
-OnEvent = Callable[[str, object], None]  # "test" TestResult, "probe" (seed, step, value), ...
-PIN_SEEDS = 2
-
-OUTCOMES = {
-    "contract": Outcome.CONTRACT,
-    "timeout": Outcome.TIMEOUT,
-    "infra": Outcome.INFRA,
-}  # any other failure is the program's own: ERROR
-
-
-@dataclass(frozen=True)
-class Case:
-    """What a program is held against."""
-
-    task: Task
-    reference_files: Files
-    test_path: Path
-    configuration: str = "default"
-    fail_to_pass: Sequence[str] = ()
-    pass_to_pass: Sequence[str] = ()
-    reference_curves: Sequence[Curve] = ()
-    broken_curves: Sequence[Curve] = ()
-    label: str = "visible"  # visible, deceptive, silent
-
-    @property
-    def names(self) -> list[str] | None:
-        """The tests that count; all of the file where none are named."""
-        return [*self.fail_to_pass, *self.pass_to_pass] or None
+__all__ = ["Case", "Files", "Judge", "OnEvent", "syntax_error"]
 
 
 class Judge:
@@ -88,13 +59,25 @@ class Judge:
         device: str | None = None,
         tests: bool = True,
         curves: bool = True,
+        stop_early: bool = True,
         on_event: OnEvent | None = None,
     ) -> Verdict:
-        """The verdict on one program; whatever the program does, there is one."""
+        """The verdict on one program; whatever the program does, there is one.
+
+        With `stop_early` no more curves are measured once they cannot change the outcome.
+        """
         begun = time.monotonic()
         if mistake := syntax_error(files):
             return Verdict(Outcome.ERROR, 0.0, detail=mistake, layer="syntax")
-        hearing = _Hearing(self, files, case, seeds, device, on_event or _nobody)
+        hearing = Hearing(
+            self,
+            files,
+            case,
+            seeds,
+            on_event or _nobody,
+            device=device or self._device,
+            stop_early=stop_early,
+        )
         try:
             verdict = hearing.verdict(tests=tests, curves=curves)
         except ProgramError as error:
@@ -182,158 +165,6 @@ class Judge:
         )
 
 
-class _Hearing:
-    """One judgement: the evidence as it comes in."""
-
-    def __init__(
-        self,
-        judge: Judge,
-        files: Files,
-        case: Case,
-        seeds: Sequence[int],
-        device: str | None,
-        tell: OnEvent,
-    ) -> None:
-        self._judge, self._files, self._case = judge, files, case
-        self._seeds, self._device, self._tell = list(seeds), device, tell
-        self._trains = case.task.trains
-        self._tests: list[TestResult] = []
-        self._differentials: list[Differential] = []
-        self._curves: list[Curve] = []
-        self._output = ""
-
-    def verdict(self, *, tests: bool, curves: bool) -> Verdict:
-        if self._trains:
-            self._rehearse()
-        if tests:
-            self._tests = self._judge.battery(
-                self._files,
-                self._case,
-                self._seeds[0],
-                device=self._device,
-                only=self._case.names,
-                on_event=self._tell,
-            )
-        if tests and self._trains:
-            self._compare_pinned()
-        if curves and self._trains:
-            self._measure_curves()
-        return self._decide()
-
-    def failure(self, error: ProgramError) -> Verdict:
-        """The verdict on a program that did not get through."""
-        detail = f"{error.place}: {error.message}" if error.place else error.message
-        return Verdict(
-            OUTCOMES.get(error.kind, Outcome.ERROR),
-            0.0,
-            tests=self._tests,
-            curves=self._curves,
-            differential=_decisive(self._differentials),
-            detail=detail,
-            output=self._output,
-            layer="run",
-        )
-
-    def _rehearse(self) -> None:
-        """Every part of the contract once, so that what does not run is told in seconds."""
-        task, seed = self._case.task, self._seeds[0]
-        config = task.configurations[self._case.configuration]
-        with self._judge.open(self._files, task, self._device) as program:
-            try:
-                data = task.data(seed)
-                model = program.build(seed, **config)
-                run = program.train(model, data.train, seed, **config)
-                if not run.next(1):
-                    message = "train ends before its first update"
-                    raise ProgramError("contract", message)
-                measure(program, task, model, data.held_out)
-            finally:
-                self._output = program.output
-
-    def _compare_pinned(self) -> None:
-        for seed in self._seeds[:PIN_SEEDS]:
-            one = self._judge.differential(
-                self._files,
-                self._case.reference_files,
-                self._case.task,
-                seed,
-                self._case.configuration,
-                device=self._device,
-            )
-            self._differentials.append(one)
-            self._tell("differential", one)
-
-    def _measure_curves(self) -> None:
-        for seed in self._curve_seeds():
-            with self._judge.open(self._files, self._case.task, self._device) as program:
-                try:
-                    curve = train_and_measure(
-                        program,
-                        self._case.task,
-                        seed,
-                        self._case.configuration,
-                        on_probe=lambda *probe: self._tell("probe", probe),
-                    )
-                finally:
-                    self._output = program.output
-            self._curves.append(curve)
-            self._tell("curve", curve)
-
-    def _curve_seeds(self) -> list[int]:
-        """The given seeds, and more where curves have to stand in for the pinned comparison."""
-        evidence = self._evidence()
-        pinned = bool(self._differentials) and all(one.passed for one in self._differentials)
-        if evidence.share < 1 or pinned or len(self._seeds) >= SEEDS_WITHOUT_PINNING:
-            return self._seeds
-        more = range(SEEDS_WITHOUT_PINNING - len(self._seeds))
-        return self._seeds + [subseed(self._seeds[0], "more", index) for index in more]
-
-    def _decide(self) -> Verdict:
-        evidence = self._evidence()
-        if self._moments_could_decide(evidence):
-            moments = self._judge.equal_moments(self._files, self._case, self._seeds[0], device=self._device)
-            evidence = replace(evidence, moments=moments)
-        outcome, layer = decide(evidence)
-        return Verdict(
-            outcome,
-            score(outcome, evidence.share, evidence.recovery),
-            tests=self._tests,
-            curves=self._curves,
-            differential=_decisive(self._differentials),
-            recovery=evidence.recovery,
-            output=self._output,
-            layer=layer,
-        )
-
-    def _moments_could_decide(self, evidence: Evidence) -> bool:
-        """Tests and curves say yes, the differential found answers equal and single draws not."""
-        return (
-            evidence.share == 1
-            and evidence.comparison is not None
-            and evidence.comparison.agrees
-            and bool(self._differentials)
-            and all(one.comparable and not one.passed for one in self._differentials)
-            and all(one.first_step != 0 for one in self._differentials)
-        )
-
-    def _evidence(self) -> Evidence:
-        return Evidence(
-            self._tests,
-            self._case.fail_to_pass,
-            self._case.pass_to_pass,
-            self._differentials,
-            comparison=self._comparison(),
-            trains=self._trains,
-        )
-
-    def _comparison(self) -> Comparison | None:
-        if not self._curves or not self._case.reference_curves:
-            return None
-        silent = self._case.label == "silent"
-        broken = () if silent else self._case.broken_curves
-        return compare(self._curves, self._case.reference_curves, broken, self._case.task)
-
-
 def syntax_error(files: Files) -> str:
     """The first mistake that keeps a file from being read, or nothing; no worker is needed."""
     for path, text in sorted(files.items()):
@@ -348,13 +179,6 @@ def syntax_error(files: Files) -> str:
         except (ValueError, RecursionError, MemoryError) as error:
             return f"{path}: {type(error).__name__}: {error}"
     return ""
-
-
-def _decisive(differentials: Sequence[Differential]) -> Differential | None:
-    """The first that did not pass, else the last."""
-    failed = [one for one in differentials if not one.passed]
-    candidates = failed or list(differentials[-1:])
-    return candidates[0] if candidates else None
 
 
 def _nobody(kind: str, payload: object) -> None:

@@ -54,6 +54,16 @@ class Differential:
     deviation: float  # the largest relative deviation seen
     first_step: int | None = None  # first step out of tolerance
     what: str = ""  # "loss", "gradient of head.weight", "prediction", ...
+    repeats: bool = True  # False where the program differs from itself on the same seed
+    gradients: Mapping[str, float] = field(default_factory=dict)  # each one's deviation at that step
+
+
+@dataclass(frozen=True)
+class Change:
+    """How much was changed, in lines of the program without comments and layout."""
+
+    lines: int
+    par: int  # what the shortest known repair changes
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,10 @@ class Verdict:
     output: str = ""  # what the program printed, capped
     seconds: float = 0.0
     layer: str = ""  # which layer decided
+    layers: Mapping[str, bool] = field(default_factory=dict)  # what each layer said of it that was asked
+    stopped: str = ""  # why fewer curves were measured than seeds were given
+    repaired: Sequence[bool] = ()  # one a bug, where a challenge has several
+    change: Change | None = None
 
     @property
     def passed(self) -> bool:

@@ -1,0 +1,208 @@
+"""One judgement: the evidence as it comes in, and when there is enough of it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bughunt.judge.case import Case, Files, OnEvent
+from bughunt.judge.copying import change, pasted
+from bughunt.judge.curves import Comparison, compare, measure, same_training, train_and_measure
+from bughunt.judge.decision import SEEDS_WITHOUT_PINNING, Evidence, decide, score, settled
+from bughunt.judge.pinning import subseed
+from bughunt.judge.program import ProgramError
+from bughunt.judge.verdict import Change, Curve, Differential, Outcome, TestResult, Verdict
+
+if TYPE_CHECKING:
+    from bughunt.judge.judge import Judge
+
+PIN_SEEDS = 2
+
+OUTCOMES = {
+    "contract": Outcome.CONTRACT,
+    "timeout": Outcome.TIMEOUT,
+    "infra": Outcome.INFRA,
+}  # any other failure is the program's own: ERROR
+
+
+class Hearing:
+    """Collects evidence on one program, cheapest first, and decides."""
+
+    def __init__(
+        self,
+        judge: "Judge",
+        files: Files,
+        case: Case,
+        seeds: Sequence[int],
+        tell: OnEvent,
+        *,
+        device: str,
+        stop_early: bool,
+    ) -> None:
+        self._judge, self._files, self._case = judge, files, case
+        self._seeds, self._tell = list(seeds), tell
+        self._device, self._stop_early = device, stop_early
+        self._tests: list[TestResult] = []
+        self._differentials: list[Differential] = []
+        self._moments: bool | None = None
+        self._curves: list[Curve] = []
+        self._stopped = ""
+        self._output = ""
+
+    def verdict(self, *, tests: bool, curves: bool) -> Verdict:
+        """Everything asked for, in order of what it costs."""
+        trains = self._case.task.trains
+        if trains:
+            self._rehearse()
+        if tests:
+            self._run_tests()
+        if tests and trains:
+            self._compare_pinned()
+        if tests and trains and curves and self._moments_could_decide():
+            self._moments = self._judge.equal_moments(
+                self._files, self._case, self._seeds[0], device=self._device
+            )
+        if trains and curves:
+            self._measure_curves()
+        return self._decide()
+
+    def failure(self, error: ProgramError) -> Verdict:
+        """The verdict on a program that did not get through."""
+        detail = f"{error.place}: {error.message}" if error.place else error.message
+        return Verdict(
+            OUTCOMES.get(error.kind, Outcome.ERROR),
+            0.0,
+            tests=self._tests,
+            curves=self._curves,
+            differential=_decisive(self._differentials),
+            detail=detail,
+            output=self._output,
+            layer="run",
+        )
+
+    def _rehearse(self) -> None:
+        """Every part of the contract once, so that what does not run is told in seconds."""
+        task, seed = self._case.task, self._seeds[0]
+        config = task.configurations[self._case.configuration]
+        with self._judge.open(self._files, task, self._device) as program:
+            try:
+                data = task.data(seed)
+                model = program.build(seed, **config)
+                run = program.train(model, data.train, seed, **config)
+                if not run.next(1):
+                    message = "train ends before its first update"
+                    raise ProgramError("contract", message)
+                measure(program, task, model, data.held_out)
+            finally:
+                self._output = program.output
+
+    def _run_tests(self) -> None:
+        case, seed = self._case, self._seeds[0]
+        self._tests = self._judge.battery(
+            self._files, case, seed, device=self._device, only=case.names, on_event=self._tell
+        )
+
+    def _compare_pinned(self) -> None:
+        case = self._case
+        for seed in self._seeds[:PIN_SEEDS]:
+            one = self._judge.differential(
+                self._files, case.reference_files, case.task, seed, case.configuration, device=self._device
+            )
+            self._differentials.append(one)
+            self._tell("differential", one)
+
+    def _moments_could_decide(self) -> bool:
+        """The tests say yes, the differential found answers equal and single draws not."""
+        return (
+            self._evidence().share == 1
+            and bool(self._case.reference_curves)
+            and bool(self._differentials)
+            and all(one.comparable and not one.passed for one in self._differentials)
+            and all(one.repeats and one.first_step != 0 for one in self._differentials)
+        )
+
+    def _measure_curves(self) -> None:
+        seeds = self._curve_seeds()
+        for index, seed in enumerate(seeds):
+            self._curves.append(self._curve(seed))
+            self._tell("curve", self._curves[-1])
+            if self._stop_early and index + 1 < len(seeds) and (why := settled(self._evidence())):
+                self._stopped = why
+                return
+
+    def _curve(self, seed: int) -> Curve:
+        case = self._case
+        with self._judge.open(self._files, case.task, self._device) as program:
+            try:
+                return train_and_measure(
+                    program,
+                    case.task,
+                    seed,
+                    case.configuration,
+                    on_probe=lambda *probe: self._tell("probe", probe),
+                )
+            finally:
+                self._output = program.output
+
+    def _curve_seeds(self) -> list[int]:
+        """The given seeds, and more where curves have to stand in for the pinned comparison."""
+        pinned = bool(self._differentials) and all(one.passed for one in self._differentials)
+        if self._evidence().share < 1 or pinned or len(self._seeds) >= SEEDS_WITHOUT_PINNING:
+            return self._seeds
+        more = range(SEEDS_WITHOUT_PINNING - len(self._seeds))
+        return self._seeds + [subseed(self._seeds[0], "more", index) for index in more]
+
+    def _decide(self) -> Verdict:
+        evidence = self._evidence()
+        outcome, layer = decide(evidence)
+        if outcome is Outcome.SOLVED and self._pasted():
+            outcome, layer = Outcome.FLAGGED, "text"
+        return Verdict(
+            outcome,
+            score(outcome, evidence.share, evidence.recovery),
+            tests=self._tests,
+            curves=self._curves,
+            differential=_decisive(self._differentials),
+            recovery=evidence.recovery,
+            output=self._output,
+            layer=layer,
+            layers=evidence.layers,
+            stopped=self._stopped,
+            repaired=[evidence.passes(names) for names in self._case.bugs],
+            change=self._change(),
+        )
+
+    def _pasted(self) -> bool:
+        case = self._case
+        return case.ranked and pasted(self._files, case.handed_out, case.reference_files)
+
+    def _change(self) -> Change | None:
+        case = self._case
+        if not case.handed_out or not case.repaired:
+            return None
+        return change(case.handed_out, self._files, case.repaired)
+
+    def _evidence(self) -> Evidence:
+        return Evidence(
+            self._tests,
+            self._case.fail_to_pass,
+            self._case.pass_to_pass,
+            self._differentials,
+            self._moments,
+            comparison=self._comparison(),
+            trains=self._case.task.trains,
+        )
+
+    def _comparison(self) -> Comparison | None:
+        case = self._case
+        if not self._curves or not case.reference_curves:
+            return None
+        broken = () if case.label == "silent" else case.broken_curves
+        seen = compare(self._curves, case.reference_curves, broken, case.task)
+        return replace(seen, same=same_training(self._curves, case.reference_curves))
+
+
+def _decisive(differentials: Sequence[Differential]) -> Differential | None:
+    """The first that did not pass, else the last."""
+    failed = [one for one in differentials if not one.passed]
+    candidates = failed or list(differentials[-1:])
+    return candidates[0] if candidates else None
