@@ -1,0 +1,1 @@
+"""The judge's proving ground: programs known to be right or wrong, in number."""

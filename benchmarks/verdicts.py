@@ -1,0 +1,140 @@
+"""How often the judge is wrong: right programs that it refuses, wrong ones that it passes.
+
+    python benchmarks/verdicts.py [--right N] [--wrong N] [--only SLUG ...] [--workers N] [--thorough]
+
+For each reference a challenge is made, N right files (written by people, then generated and proved equal) and N
+wrong ones (written by people, the unfixed file, mutants proved to end up elsewhere, alone and with the symptom
+tuned away, covered or made up). Everything found is remembered by a hash of what it rests on, so an interrupted
+or a larger run goes on where the last one stopped. A third of the references is
+held out of tuning and told apart. `--thorough` measures every curve, so that each layer has a say on each file.
+Exit status 1 where an error is left among the held out.
+"""
+
+import argparse
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+import torch
+from proving.ground import Found, Ground, held_out
+from scipy.stats import beta
+
+from bughunt import references
+from bughunt.judge.judge import Judge
+
+LAYERS = ("tests", "differential", "moments", "curves")
+
+
+def main() -> int:
+    asked = _arguments()
+    slugs = asked.only or references.slugs()
+    found: list[Found] = []
+    with ProcessPoolExecutor(asked.workers, get_context("spawn")) as pool:
+        jobs = {
+            pool.submit(look, slug, asked.right, asked.wrong, asked.seed, asked.thorough): slug
+            for slug in slugs
+        }
+        for job in as_completed(jobs):
+            found += job.result()
+            errors = sum(one.wrong_answer for one in job.result())
+            print(f"{jobs[job]:20} {len(job.result()):4} files, {errors} errors", flush=True)
+    report(found)
+    return int(any(one.wrong_answer for one in found if held_out(one.reference)))
+
+
+def look(slug: str, right: int, wrong: int, seed: int, thorough: bool) -> list[Found]:
+    """All files of one reference; a process of the pool."""
+    torch.set_num_threads(1)
+    reference = references.load(slug)
+    with Judge() as judge:
+        ground = Ground(judge, thorough=thorough)
+        case, broken = ground.case(reference, seed)
+        files = [*ground.right(reference, right, seed), *ground.wrong(reference, broken, wrong, seed)]
+        return [ground.judged(file, case) for file in files]
+
+
+def report(found: Sequence[Found]) -> None:
+    for title, chosen in (
+        ("tuned on", [one for one in found if not held_out(one.reference)]),
+        ("held out", [one for one in found if held_out(one.reference)]),
+    ):
+        print(f"\n{title}: {len({one.reference for one in chosen})} references")
+        print(rates(chosen))
+    print("\nOne layer alone, of the files that it was asked about (wrong accepted, right refused):")
+    for layer in LAYERS:
+        print(f"  {layer:13} {alone(found, layer)}")
+    print("\nRows that only one layer objects to:")
+    for layer, rows in sorted(only_one(found).items()):
+        print(f"  {layer:13} {len(rows):3}  {', '.join(sorted(rows))}")
+    print("\nWhat the judge said of the right, and of the wrong:")
+    for right in (True, False):
+        counted = Counter(f"{one.outcome} by {one.layer}" for one in found if one.right == right)
+        print("  " + ", ".join(f"{count} {what}" for what, count in counted.most_common()))
+    for one in found:
+        if one.wrong_answer:
+            print(f"ERROR {one.reference} {'right' if one.right else 'wrong'} {one.name} [{one.row}] "
+                  f"({one.proof}): {one.outcome} by {one.layer}; {one.layers}; {one.why}")  # fmt: skip
+
+
+def rates(found: Iterable[Found]) -> str:
+    """Errors among right and among wrong files, with 95 % Clopper-Pearson bounds."""
+    lines = []
+    for right, name in ((True, "right, refused"), (False, "wrong, accepted")):
+        chosen = [one for one in found if one.right == right]
+        errors = sum(one.wrong_answer for one in chosen)
+        low, high = bounds(errors, len(chosen))
+        seconds = sum(one.seconds for one in chosen) / max(1, len(chosen))
+        lines.append(
+            f"  {name:16} {errors:3} of {len(chosen):4}   95 %: {low:.2%} to {high:.2%}"
+            f"   {seconds:.1f} s a verdict"
+        )
+    return "\n".join(lines)
+
+
+def bounds(errors: int, count: int) -> tuple[float, float]:
+    """Clopper and Pearson's interval; one-sided at 95 % where no error or nothing else was seen."""
+    if count == 0:
+        return 0.0, 1.0
+    if errors == 0:
+        return 0.0, float(1 - 0.05 ** (1 / count))
+    low = float(beta.ppf(0.025, errors, count - errors + 1))
+    return low, float(beta.ppf(0.975, errors + 1, count - errors)) if errors < count else 1.0
+
+
+def alone(found: Sequence[Found], layer: str) -> str:
+    told = {
+        right: [one for one in found if one.right == right and layer in one.layers] for right in (True, False)
+    }
+    accepted = sum(one.layers[layer] for one in told[False])
+    refused = sum(not one.layers[layer] for one in told[True])
+    return f"{accepted:4} of {len(told[False]):4} wrong accepted, {refused:4} of {len(told[True]):4} right refused"
+
+
+def only_one(found: Sequence[Found]) -> dict[str, set[str]]:
+    """Catalogue rows by the layer that alone objects to every mutant of them."""
+    objectors: dict[str, set[str]] = defaultdict(set)
+    for one in found:
+        if one.row and not one.right:
+            objectors[one.row] |= {layer for layer, fine in one.layers.items() if not fine} or {"none"}
+    rows: dict[str, set[str]] = defaultdict(set)
+    for row, layers in objectors.items():
+        if len(layers) == 1:
+            rows[next(iter(layers))].add(row)
+    return rows
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--right", type=int, default=5, help="right files for each reference")
+    parser.add_argument("--wrong", type=int, default=5, help="wrong files for each reference")
+    parser.add_argument("--only", nargs="*", help="references by slug")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--thorough", action="store_true", help="measure every curve")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
