@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bughunt.judge.differential import distance, pinned_differential
+from bughunt.judge.differential import distance, pinned_differential, yardstick
 from bughunt.judge.mapping import map_names
 from bughunt.judge.moments import equal_clouds, equal_moments
 from bughunt.judge.program import open_program
@@ -52,7 +52,11 @@ def zygote():
         yield zygote
 
 
-def compare(zygote, candidate, reference=TEXT, task=TASK, how=pinned_differential):
+def beside_a_yardstick(candidate, reference, task, seed):
+    return pinned_differential(candidate, yardstick(reference, task, seed), task, seed)
+
+
+def compare(zygote, candidate, reference=TEXT, task=TASK, how=beside_a_yardstick):
     with (
         open_program(zygote, {"train.py": reference}, rng=task.rng) as ours,
         open_program(zygote, {"train.py": candidate}, rng=task.rng) as yours,

@@ -18,6 +18,7 @@ from bughunt.task import Program, Task
 
 OpenProgram = Callable[[], AbstractContextManager[Program]]
 OnTest = Callable[[TestResult], None]
+START = 0  # every test finds the program's global random state at the same place
 DETAIL = 200  # characters kept of a message
 UNWANTED = ("cacheprovider", "terminal", "faulthandler", "unraisableexception", "threadexception")
 ENVIRONMENT = re.compile(r"PYTEST_(ADDOPTS|PLUGINS|XDIST.*|THEME.*)")
@@ -32,19 +33,47 @@ def run_battery(
     only: Sequence[str] | None = None,
     on_test: OnTest | None = None,
 ) -> list[TestResult]:
-    """Run the tests of one file, each on a fresh program; a test that does not run has not passed."""
-    battery = _Battery(open_program, task, seed, only, on_test)
+    """Run the tests of one file; a test that does not run has not passed.
+
+    The tests share one program as long as they pass: opening one costs more than most tests. What does not
+    pass there is run again, each test on a program of its own, and that is what counts.
+    """
     path = Path(path_of_test_behaviour).resolve()
-    switches = [word for plugin in UNWANTED for word in ("-p", f"no:{plugin}")]
-    # The root of the file system: modules of equal names in two folders stay two modules.
-    place = ["-c", os.devnull, "--rootdir", path.anchor, "--noconftest", "--import-mode=importlib"]
-    with _own_environment(path):
-        pytest.main([str(path), *place, *switches, "--capture=sys"], plugins=[battery])
-    if battery.infrastructure:
-        raise battery.infrastructure
-    if not battery.collected:
-        raise ProgramError("infra", f"no behaviour test was collected from {path.name}")
-    return battery.results()
+    with _Shared(open_program) as shared:
+        together = _Battery(shared.program, task, seed, only, on_test, on_failure=shared.renew)
+        together.run(path)
+    if not together.doubtful:
+        return together.results()
+    alone = _Battery(open_program, task, seed, together.doubtful, on_test)
+    alone.run(path)
+    return together.results(alone)
+
+
+class _Shared:
+    """One program for many tests, opened when first needed."""
+
+    def __init__(self, open_program: OpenProgram) -> None:
+        self._open_program = open_program
+        self._stack = contextlib.ExitStack()
+        self._program: Program | None = None
+
+    def __enter__(self) -> "_Shared":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    @contextlib.contextmanager
+    def program(self) -> Iterator[Program]:
+        """The program, for one test."""
+        if self._program is None:
+            self._program = self._stack.enter_context(self._open_program())
+        yield self._program
+
+    def renew(self, _failed: TestResult) -> None:
+        """The next test gets a fresh one."""
+        self._stack.close()
+        self._program = None
 
 
 class _Battery:
@@ -57,17 +86,31 @@ class _Battery:
         seed: int,
         only: Sequence[str] | None,
         on_test: OnTest | None,
+        on_failure: OnTest | None = None,
     ) -> None:
         self._open, self._task, self._seed = open_program, task, seed
-        self._only, self._on_test = only, on_test
+        self._only, self._on_test, self._on_failure = only, on_test, on_failure
         self._results: dict[str, TestResult] = {}
         self._out_of_time = False
+        self._infrastructure: ProgramError | None = None
         self.collected: list[str] = []
-        self.infrastructure: ProgramError | None = None
+
+    def run(self, path: Path) -> None:
+        """The tests of a file, in this very process."""
+        switches = [word for plugin in UNWANTED for word in ("-p", f"no:{plugin}")]
+        # The root of the file system: modules of equal names in two folders stay two modules.
+        place = ["-c", os.devnull, "--rootdir", path.anchor, "--noconftest", "--import-mode=importlib"]
+        with _own_environment(path):
+            pytest.main([str(path), *place, *switches, "--capture=sys"], plugins=[self])
+        if self._infrastructure:
+            raise self._infrastructure
+        if not self.collected:
+            raise ProgramError("infra", f"no behaviour test was collected from {path.name}")
 
     @pytest.fixture(name="program")
     def program(self) -> Iterator[Program]:
         with self._open() as program:
+            program.seed(START)
             yield program
 
     @pytest.fixture(name="task")
@@ -105,7 +148,7 @@ class _Battery:
 
     def _note_failure_of_the_program(self, item: pytest.Item, error: ProgramError) -> None:
         if error.kind == "infra":
-            self.infrastructure = error
+            self._infrastructure = error
             item.session.shouldstop = "the judge failed"
         if error.kind == "timeout":
             self._out_of_time = True
@@ -113,14 +156,26 @@ class _Battery:
 
     def _keep(self, result: TestResult) -> None:
         self._results[result.name] = result
-        if self._on_test:
+        if not result.passed and self._on_failure:
+            self._on_failure(result)
+        elif self._on_test:
             self._on_test(result)
 
-    def results(self) -> list[TestResult]:
+    @property
+    def doubtful(self) -> list[str]:
+        """What was to run and has not passed."""
+        return [
+            name for name in self.collected if name not in self._results or not self._results[name].passed
+        ]
+
+    def results(self, again: "_Battery | None" = None) -> list[TestResult]:
         """One result for each test asked for, in the order asked for or of the file."""
         names = self.collected if self._only is None else self._only
-        why = "not run: an earlier test ran out of time" if self._out_of_time else "not run"
-        return [self._results.get(name, TestResult(name, False, why)) for name in names]
+        last = again or self
+        why = "not run: an earlier test ran out of time" if last._out_of_time else "not run"
+        passed = {name: result for name, result in self._results.items() if result.passed}
+        known = {**passed, **last._results}
+        return [known.get(name, TestResult(name, False, why)) for name in names]
 
 
 def explain(error: BaseException | None) -> str:

@@ -1,6 +1,6 @@
 """The pinned differential: candidate and reference from equal weights, data and random draws."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,9 +33,28 @@ class Departure:
     tolerance: float
 
 
+@dataclass(frozen=True)
+class Yardstick:
+    """What one reference did from one pin: all that a candidate is held against."""
+
+    pinned: Pin
+    trace: Trace
+    ulp: Trace  # from weights one unit in the last place away
+    first: Mapping[str, np.ndarray]  # first values of each tensor over a few seeds
+
+
+def yardstick(reference: Watched, task: Task, seed: int, configuration: str = "default") -> Yardstick:
+    """The reference's side of the comparison; it depends on nothing else, so it can be kept."""
+    data = task.data(seed)
+    pinned, ours = usable_pin(reference, task, data, seed, configuration, _looks(task))
+    ulp = trace(reference, task, data, seed, configuration, one_ulp_off(pinned, seed))
+    first = _first_weights(reference, task, seed, configuration, pinned)
+    return Yardstick(pinned, ours, ulp or ours, first or {})
+
+
 def pinned_differential(
     candidate: Watched,
-    reference: Watched,
+    reference: Yardstick,
     task: Task,
     seed: int,
     configuration: str = "default",
@@ -44,25 +63,27 @@ def pinned_differential(
 ) -> Differential:
     """Compare first weights, losses, gradients, answers and running statistics, step by step."""
     tolerance = CPU_TOLERANCE if device == "cpu" else GPU_TOLERANCE
-    data = task.data(seed)
-    looks = (0, (task.pinned_steps + 1) // 2, task.pinned_steps)
-    pinned, ours = usable_pin(reference, task, data, seed, configuration, looks)
-    ulp = trace(reference, task, data, seed, configuration, one_ulp_off(pinned, seed))
+    data, pinned = task.data(seed), reference.pinned
     try:
-        yours = trace(candidate, task, data, seed, configuration, pinned, looks=looks)
+        yours = trace(candidate, task, data, seed, configuration, pinned, looks=_looks(task))
         if yours is None:
             return UNMAPPABLE
-        start = _initial(candidate, reference, task, seed, configuration, pinned)
-        departures = [*start, *_departures(yours, ours, ulp or ours, tolerance)]
+        mine = _first_weights(candidate, task, seed, configuration, pinned) or {}
+        start = _initial(mine, reference.first)
+        departures = [*start, *_departures(yours, reference.trace, reference.ulp, tolerance)]
         found = _summary(departures)
         if not found.passed:
-            again = trace(candidate, task, data, seed, configuration, pinned, looks=looks)
+            again = trace(candidate, task, data, seed, configuration, pinned, looks=_looks(task))
             found = replace(found, repeats=again is not None and _equal(again.losses, yours.losses))
         return found
     except ProgramError as error:
         if error.kind in {"infra", "timeout"}:
             raise
         return Differential(True, False, float("inf"), 0, error.message)
+
+
+def _looks(task: Task) -> tuple[int, int, int]:
+    return (0, (task.pinned_steps + 1) // 2, task.pinned_steps)
 
 
 def _summary(departures: list[Departure]) -> Differential:
@@ -166,12 +187,9 @@ def _relative(yours: float, ours: float) -> float:
     return abs(yours - ours) / (abs(ours) + 1e-2)
 
 
-def _initial(
-    candidate: Program, reference: Program, task: Task, seed: int, configuration: str, pinned: Pin
-) -> Iterator[Departure]:
+def _initial(mine: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> Iterator[Departure]:
     """First weights come from equal distributions: pinning would hide a wrong initialisation."""
-    mine = _first_weights(candidate, task, seed, configuration, pinned) or {}
-    for name, ours in (_first_weights(reference, task, seed, configuration, pinned) or {}).items():
+    for name, ours in first.items():
         yours = mine.get(name)
         if yours is not None and not np.array_equal(yours, ours, equal_nan=True):
             yield from _same_distribution(name, yours, ours)

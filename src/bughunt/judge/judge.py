@@ -14,9 +14,10 @@ from typing import Self
 from bughunt.judge.battery import run_battery
 from bughunt.judge.case import Case, Files, OnEvent
 from bughunt.judge.curves import train_and_measure
-from bughunt.judge.differential import pinned_differential
+from bughunt.judge.differential import Yardstick, pinned_differential, yardstick
 from bughunt.judge.hearing import Hearing
 from bughunt.judge.limits import Limits
+from bughunt.judge.memory import remembering
 from bughunt.judge.moments import equal_moments
 from bughunt.judge.program import ProgramError, RemoteProgram, open_program
 from bughunt.judge.sandbox.fence import Tier
@@ -25,6 +26,8 @@ from bughunt.judge.zygote import Launcher, Zygote
 from bughunt.task import Task
 
 __all__ = ["Case", "Files", "Judge", "OnEvent", "syntax_error"]
+
+KEPT = 32  # yardsticks
 
 
 class Judge:
@@ -41,6 +44,7 @@ class Judge:
         self._device, self._limits, self._tier = device, limits, tier
         self._launcher = launcher  # instead of a zygote of its own; closed with the judge all the same
         self._stack = ExitStack()
+        self._yardsticks: dict[object, Yardstick] = {}
 
     def __enter__(self) -> Self:
         self._zygote = self._launcher or Zygote(self._device, self._tier)
@@ -67,6 +71,7 @@ class Judge:
         With `stop_early` no more curves are measured once they cannot change the outcome.
         """
         begun = time.monotonic()
+        case = replace(case, task=remembering(case.task))
         if mistake := syntax_error(files):
             return Verdict(Outcome.ERROR, 0.0, detail=mistake, layer="syntax")
         hearing = Hearing(
@@ -100,7 +105,7 @@ class Judge:
         with self.open(files, task, device) as program:
             return train_and_measure(
                 program,
-                task,
+                remembering(task),
                 seed,
                 configuration,
                 steps=steps,
@@ -121,7 +126,7 @@ class Judge:
         tell = on_event or _nobody
         return run_battery(
             lambda: self.open(files, case.task, device),
-            case.task,
+            remembering(case.task),
             case.test_path,
             seed,
             only=only,
@@ -139,12 +144,20 @@ class Judge:
         device: str | None = None,
     ) -> Differential:
         """One program beside another that is known to be right."""
-        with (
-            self.open(reference_files, task, device) as reference,
-            self.open(files, task, device) as candidate,
-        ):
-            where = device or self._device
-            return pinned_differential(candidate, reference, task, seed, configuration, device=where)
+        where, task = device or self._device, remembering(task)
+        ours = self._yardstick(reference_files, task, seed, configuration, where)
+        with self.open(files, task, where) as candidate:
+            return pinned_differential(candidate, ours, task, seed, configuration, device=where)
+
+    def _yardstick(self, files: Files, task: Task, seed: int, configuration: str, device: str) -> Yardstick:
+        """The reference's side, measured once and kept as long as the judge is warm."""
+        key = (task.slug, task.pinned_steps, tuple(sorted(files.items())), seed, configuration, device)
+        if key not in self._yardsticks:
+            while len(self._yardsticks) >= KEPT:
+                del self._yardsticks[next(iter(self._yardsticks))]
+            with self.open(files, task, device) as reference:
+                self._yardsticks[key] = yardstick(reference, task, seed, configuration)
+        return self._yardsticks[key]
 
     def equal_moments(self, files: Files, case: Case, seed: int, *, device: str | None = None) -> bool:
         """Whether a program's first steps are the reference's on average over random draws."""
@@ -152,7 +165,7 @@ class Judge:
             self.open(case.reference_files, case.task, device) as reference,
             self.open(files, case.task, device) as candidate,
         ):
-            return equal_moments(candidate, reference, case.task, seed, case.configuration)
+            return equal_moments(candidate, reference, remembering(case.task), seed, case.configuration)
 
     def open(self, files: Files, task: Task, device: str | None = None) -> RemoteProgram:
         """A program in a fresh worker."""
