@@ -1,24 +1,27 @@
 """How often the judge is wrong: right programs that it refuses, wrong ones that it passes.
 
-    python benchmarks/verdicts.py [--right N] [--wrong N] [--only SLUG ...] [--workers N] [--thorough]
+    python benchmarks/verdicts.py [--right N] [--wrong N] [--only SLUG ...] [--workers N] [--minutes N]
+                                  [--thorough]
 
-For each reference a challenge is made, N right files (written by people, then generated and proved equal) and N
-wrong ones (written by people, the unfixed file, mutants proved to end up elsewhere, alone and with the symptom
-tuned away, covered or made up). Everything found is remembered by a hash of what it rests on, so an interrupted
-or a larger run goes on where the last one stopped. A third of the references is
-held out of tuning and told apart. `--thorough` measures every curve, so that each layer has a say on each file.
-Exit status 1 where an error is left among the held out.
+For each reference a challenge is made, N right files (written by people, then generated and proved equal) and
+N wrong ones (written by people, the unfixed file, mutants proved to end up elsewhere, alone and with the
+symptom tuned away, covered or made up). What was found is remembered by a hash of all that it rests on, so an
+interrupted or a larger run goes on where the last one stopped. A third of the references is held out of
+tuning and told apart. `--thorough` measures every curve, so that each layer has a say on each file. Exit
+status 1 where an error is left among the held out.
 """
 
 import argparse
 import sys
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import takewhile, zip_longest
 from multiprocessing import get_context
 
 import torch
-from proving.ground import Found, Ground, held_out
+from proving.ground import File, Found, Ground, held_out
 from scipy.stats import beta
 
 from bughunt import references
@@ -31,28 +34,39 @@ def main() -> int:
     asked = _arguments()
     slugs = asked.only or references.slugs()
     found: list[Found] = []
+    until = time.time() + 60 * asked.minutes
     with ProcessPoolExecutor(asked.workers, get_context("spawn")) as pool:
         jobs = {
-            pool.submit(look, slug, asked.right, asked.wrong, asked.seed, asked.thorough): slug
+            pool.submit(look, slug, asked.right, asked.wrong, asked.seed, asked.thorough, until): slug
             for slug in slugs
         }
         for job in as_completed(jobs):
             found += job.result()
-            errors = sum(one.wrong_answer for one in job.result())
-            print(f"{jobs[job]:20} {len(job.result()):4} files, {errors} errors", flush=True)
+            print(f"{jobs[job]:20} {len(job.result()):4} files", flush=True)
+            tell_errors(job.result())
     report(found)
     return int(any(one.wrong_answer for one in found if held_out(one.reference)))
 
 
-def look(slug: str, right: int, wrong: int, seed: int, thorough: bool) -> list[Found]:
-    """All files of one reference; a process of the pool."""
+def look(slug: str, right: int, wrong: int, seed: int, thorough: bool, until: float) -> list[Found]:
+    """The files of one reference, as many as there is time for; in a process of the pool."""
+    if time.time() > until:
+        return []
     torch.set_num_threads(1)
     reference = references.load(slug)
     with Judge() as judge:
         ground = Ground(judge, thorough=thorough)
         case, broken = ground.case(reference, seed)
-        files = [*ground.right(reference, right, seed), *ground.wrong(reference, broken, wrong, seed)]
-        return [ground.judged(file, case) for file in files]
+        files = alternating(
+            ground.right(reference, right, seed), ground.wrong(reference, broken, wrong, seed)
+        )
+        return [ground.judged(file, case) for file in takewhile(lambda _: time.time() < until, files)]
+
+
+def alternating(first: Iterator[File], second: Iterator[File]) -> Iterator[File]:
+    """One of each in turn, then what is left of the longer."""
+    for pair in zip_longest(first, second):
+        yield from (file for file in pair if file is not None)
 
 
 def report(found: Sequence[Found]) -> None:
@@ -72,10 +86,15 @@ def report(found: Sequence[Found]) -> None:
     for right in (True, False):
         counted = Counter(f"{one.outcome} by {one.layer}" for one in found if one.right == right)
         print("  " + ", ".join(f"{count} {what}" for what, count in counted.most_common()))
+    tell_errors(found)
+
+
+def tell_errors(found: Iterable[Found]) -> None:
     for one in found:
         if one.wrong_answer:
-            print(f"ERROR {one.reference} {'right' if one.right else 'wrong'} {one.name} [{one.row}] "
-                  f"({one.proof}): {one.outcome} by {one.layer}; {one.layers}; {one.why}")  # fmt: skip
+            kind = "right" if one.right else "wrong"
+            print(f"  ERROR {one.reference}, {kind} by {one.proof}: {one.name} {one.row}", flush=True)
+            print(f"        {one.outcome} by {one.layer}; {one.layers}; {one.why}", flush=True)
 
 
 def rates(found: Iterable[Found]) -> str:
@@ -131,6 +150,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--wrong", type=int, default=5, help="wrong files for each reference")
     parser.add_argument("--only", nargs="*", help="references by slug")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin no file after so many")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--thorough", action="store_true", help="measure every curve")
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""Cases of the proving ground: for each reference one challenge, and programs that are right or wrong for it."""
+"""Cases of the proving ground: for each reference one challenge, and files that are right or wrong for it."""
 
 import hashlib
 import json
@@ -14,13 +14,13 @@ from typing import Any
 
 import platformdirs
 from bughunt_mutator import Mutant, enumerate_tree, mutated
-from proving import proofs, rewrites, wrongs
 
 from bughunt import references
 from bughunt.judge.case import Case
 from bughunt.judge.judge import Judge
 from bughunt.judge.verdict import Curve
 from bughunt.references import Reference
+from proving import proofs, rewrites, wrongs
 
 ROOT = Path(__file__).parents[2]
 HAND_MADE = ROOT / "tests" / "verdicts" / "ground"

@@ -1,7 +1,7 @@
 """What shows that a file is what it is said to be, without any layer of the verdict.
 
-Right: from the reference's own first weights and the same seeds, the reported losses and the held-out curve are
-the reference's, to the bit or to rounding. Wrong: a whole training on the same seed ends up elsewhere.
+Right: from the reference's own first weights and the same seeds, the reported losses and the held-out curve
+are the reference's, to the bit or to rounding. Wrong: a whole training on the same seed ends up elsewhere.
 """
 
 import re

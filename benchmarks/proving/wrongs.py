@@ -1,7 +1,7 @@
 """Wrong programs: what people hand in that is no repair.
 
-All of them start from the broken program of a case. The symptom is tuned away, covered or made up, and the bug
-is still there; or the bug is gone and another one is in its place.
+The symptom is tuned away, covered or made up, and the bug is still there; or the bug is gone and something
+else has been made worse.
 """
 
 import random
