@@ -60,13 +60,14 @@ def test_the_loss_equals_one_written_row_by_row(program: Program, seed: int) -> 
 
 
 def test_the_loss_knows_neither_order_nor_side_nor_length(program: Program, seed: int) -> None:
-    one, other = draw(seed, 7, 4), draw(seed + 1, 7, 4)
+    one = draw(seed, 7, 4)
+    other = one + 0.1 * draw(seed + 1, 7, 4)
     base = float(program.call("nt_xent", one, other, 0.5))
     order = torch.tensor([3, 1, 6, 0, 2, 5, 4])
     assert float(program.call("nt_xent", other, one, 0.5)) == pytest.approx(base, rel=1e-4)
     assert float(program.call("nt_xent", one[order], other[order], 0.5)) == pytest.approx(base, rel=1e-4)
     assert float(program.call("nt_xent", 5 * one, other / 3, 0.5)) == pytest.approx(base, rel=1e-4)
-    assert float(program.call("nt_xent", one, other[order], 0.5)) != pytest.approx(base, rel=1e-2)
+    assert float(program.call("nt_xent", one, other[order], 0.5)) > base + 0.3
 
 
 def test_large_scores_stay_finite(program: Program) -> None:
