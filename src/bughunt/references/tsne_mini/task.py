@@ -1,4 +1,4 @@
-"""The judge's side of `tsne-mini`: ten rings and rods in twelve dimensions, of unlike density."""
+"""The judge's side of `tsne-mini`: nine rods in 12 dimensions of unlike density that overlap a little."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ PERPLEXITY = 15.0
 def _data(seed: int) -> Data:
     rng = np.random.default_rng(seed)
     labels = np.sort(rng.integers(GROUPS, size=POINTS))
-    centres = 2.2 * rng.normal(size=(GROUPS, FEATURES))
+    centres = 0.9 * rng.normal(size=(GROUPS, FEATURES))
     along = rng.normal(size=(GROUPS, FEATURES)) * 1.2
     spreads = np.linspace(0.4, 1.0, GROUPS)
     place = rng.uniform(-1, 1, size=(POINTS, 1))
@@ -40,7 +40,8 @@ def _widths(gaps: Array) -> Array:
 
 
 def _rows(gaps: Array, precision: Array) -> Array:
-    weights = np.exp(-precision[:, None] * (gaps - np.sort(gaps, axis=1)[:, 1:2]))
+    beyond = np.maximum(gaps - np.sort(gaps, axis=1)[:, 1:2], 0)  # the diagonal, which is set to zero
+    weights = np.exp(-precision[:, None] * beyond)
     np.fill_diagonal(weights, 0)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
@@ -81,7 +82,7 @@ TASK = Task(
     curve_name="divergence of the map",
     metric_name="nearest of the same group",
     metric_higher_is_better=True,
-    band=(0.0, 1.0),
+    band=(0.82, 0.99),  # seeds 0-9: 0.878 to 0.950, standard deviation 0.023
     steps=240,
     small={"steps": 8},
     probes=20,
