@@ -110,8 +110,13 @@ class Zygote:
             return Process(self, next(self.numbers), limits, device)
 
     def wait_until_ready(self) -> None:
-        if self.ready:
-            return
+        if not self.ready:
+            self.meet()
+            self.ready = True
+        self.insist()
+
+    def meet(self) -> None:
+        """Hear from the zygote, once it is warm, how well it fences programs in."""
         self.control.settimeout(START_SECONDS)
         introduction = b""
         with contextlib.suppress(OSError):
@@ -123,8 +128,6 @@ class Zygote:
             )
         found = json.loads(introduction)
         self.tier, self.lacking = Tier(found["tier"]), found["lacking"]
-        self.insist()
-        self.ready = True
 
     def insist(self) -> None:
         """Refuse a fence that is weaker than what was asked for."""

@@ -118,7 +118,9 @@ def options() -> Iterator[str]:
                 yield from (
                     ("--symlink", str(target), str(here)) if target else ("--ro-bind", str(here), str(here))
                 )
-    yield from ("--proc", "/proc", "--dev", "/dev")
+    yield from ("--proc", "/proc")
+    for device in readable.DEVICES:
+        yield from ("--dev-bind", device, device)
     yield from (
         "--size",
         str(DISK_BYTES),

@@ -19,7 +19,7 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="bughunt-"))
     around = os.open(scratch.parent, os.O_PATH)
     kernel.unshare(kernel.CLONE_NEWNS)
-    newroot.move_into(scratch, readable.of_the_judge(*command[:1]))
+    newroot.move_into(scratch, readable.of_the_judge(*command[:1]), places=["/tmp"])  # where bwrap mounts
     os.rmdir(scratch.name, dir_fd=around)
     os.close(around)
     newroot.mount_proc(writable=True)  # through which a user namespace is made

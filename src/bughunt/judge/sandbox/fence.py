@@ -37,7 +37,7 @@ class Fence:
         if self.tier < Tier.S2:
             return
         if os.geteuid() == 0 and not self.real_uids:
-            raise PermissionError("root has no right to change its user or to make namespaces here")
+            raise PermissionError("root has no right to change its user or to make namespaces here, or no users to change to")
         inside = namespaces.enter(own_user=not self.real_uids)
         if inside:
             stand_by(inside, self.folder)
@@ -91,11 +91,11 @@ class Fence:
         newroot.mount_job(limits.disk_bytes, uid)
 
     def rules(self, folder: Path) -> list[landlock.Rule]:
-        if self.tier >= Tier.S2:
-            everything = readable.Readable((Path("/"),), ())
-            return list(landlock.rules(everything, [folder]))
-        own = Path(f"/proc/{os.getpid()}")
-        return [*landlock.rules(self.readable, [folder]), (own, landlock.READ)]
+        if self.tier >= Tier.S2:  # what is hidden lies below other mounts
+            seen, proc = readable.Readable(self.readable.paths, ()), Path("/proc")
+        else:
+            seen, proc = self.readable, Path(f"/proc/{os.getpid()}")
+        return [*landlock.rules(seen, [folder]), (proc, landlock.READ)]
 
 
 def stand_by(inside: int, folder: Path) -> NoReturn:

@@ -3,7 +3,7 @@
 import ctypes
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bughunt.judge.sandbox import kernel
@@ -15,8 +15,11 @@ MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE = 442, -100, 0x8000  # the number is the s
 FILES = 4096  # that a program may make
 
 
-def move_into(scratch: Path, readable: Readable) -> None:
-    """Make the new root on the scratch folder, empty for everybody else, and leave the old one."""
+def move_into(scratch: Path, readable: Readable, *, places: Sequence[str] = ()) -> None:
+    """Make the new root on the scratch folder, empty for everybody else, and leave the old one.
+
+    The places are empty folders besides, for others to mount on.
+    """
     kernel.mount("none", "/", None, MS_REC | MS_PRIVATE)
     kernel.mount("tmpfs", str(scratch), "tmpfs", MS_NOSUID | MS_NODEV, "size=4m,mode=755")
     plan = _Plan(scratch)
@@ -26,7 +29,7 @@ def move_into(scratch: Path, readable: Readable) -> None:
         plan.hide(path)
     for device in map(Path, DEVICES):
         plan.make_place(device, folder=False)
-    for folder in ("/proc", JOB):
+    for folder in ("/proc", JOB, *places):
         plan.make_place(Path(folder), folder=True)
     _make_read_only(scratch)
     for name in DEVICES:
