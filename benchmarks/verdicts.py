@@ -128,7 +128,8 @@ def alone(found: Sequence[Found], layer: str) -> str:
     }
     accepted = sum(one.layers[layer] for one in told[False])
     refused = sum(not one.layers[layer] for one in told[True])
-    return f"{accepted:4} of {len(told[False]):4} wrong accepted, {refused:4} of {len(told[True]):4} right refused"
+    wrong, right = len(told[False]), len(told[True])
+    return f"{accepted:4} of {wrong:4} wrong accepted, {refused:4} of {right:4} right refused"
 
 
 def only_one(found: Sequence[Found]) -> dict[str, set[str]]:

@@ -1,8 +1,8 @@
 """Right programs written differently: each rewrite keeps what a program computes.
 
 Every rewrite takes the files of a correct program and a generator and gives the changed files, or None where
-it finds nothing to change. `EXACT` ones keep every bit, `CLOSE` ones round differently, `DRAWS` ones only draw
-the first weights in another order. What is claimed here is proved for each file by `proofs`.
+it finds nothing to change. `EXACT` ones keep every bit, `CLOSE` ones round differently, `DRAWS` ones only
+draw the first weights in another order. What is claimed here is proved for each file by `proofs`.
 """
 
 import random

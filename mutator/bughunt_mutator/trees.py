@@ -42,9 +42,9 @@ class Trees:
         meaning = self.meaning(edits)
         if not meaning or meaning in self.seen:
             return False
-        if any(edit.guarded is not None for edit in edits):
-            if self.meaning([_guarded(edit) for edit in edits]) != meaning:
-                return False
+        guarded = any(edit.guarded is not None for edit in edits)
+        if guarded and self.meaning([_guarded(edit) for edit in edits]) != meaning:
+            return False
         self.seen.add(meaning)
         return True
 

@@ -11,7 +11,8 @@ from typing import TypeVar
 import libcst as cst
 
 from bughunt_mutator.edit import Edit
-from bughunt_mutator.index import descendants, inside
+from bughunt_mutator.index import descendants as descendants
+from bughunt_mutator.index import inside as inside
 from bughunt_mutator.source import SourceFile
 
 LIBRARIES = frozenset(

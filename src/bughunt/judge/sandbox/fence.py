@@ -37,7 +37,9 @@ class Fence:
         if self.tier < Tier.S2:
             return
         if os.geteuid() == 0 and not self.real_uids:
-            raise PermissionError("root has no right to change its user or to make namespaces here, or no users to change to")
+            raise PermissionError(
+                "root may not change its user or make namespaces here, or has no users to change to"
+            )
         inside = namespaces.enter(own_user=not self.real_uids)
         if inside:
             stand_by(inside, self.folder)
