@@ -253,7 +253,7 @@ def _add_api(app: FastAPI) -> None:
             raise UnknownError("only teams have challenges", "")
         state = arena.referee.fresh()
         shown = view.begun(state, list(state.levels), clock.now())
-        made = [bundle(arena.challenges[id_], arena.folder.key, person.team) for id_ in shown]
+        made = [bundle(arena.challenges[id_], arena.folder, person.team) for id_ in shown]
         return {"competition": state.name, "set": state.set_name, "challenges": made}
 
     @app.post("/api/v1/submissions", status_code=202)

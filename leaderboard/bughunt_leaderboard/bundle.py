@@ -1,5 +1,6 @@
 """What a team is given: each challenge in a text of its own, and nothing that is sealed."""
 
+import json
 from typing import Any
 
 from bughunt_mutator import disguise_tree
@@ -7,13 +8,24 @@ from bughunt_mutator.disguise import DisguiseError
 
 from bughunt.bugsets.challenge import CURVES, Challenge
 from bughunt.bugsets.generate import CONTRACT
+from bughunt_leaderboard.folder import Folder, write_text
 from bughunt_leaderboard.referee import derived
 
 TRIES = 5  # seeds, where one draws a name that the text already has
 
 
-def variant(challenge: Challenge, key: bytes, team: int) -> dict[str, str]:
-    """The broken program under this team's names: path -> text, always the same for one team."""
+def variant(challenge: Challenge, folder: Folder, team: int) -> dict[str, str]:
+    """The broken program under this team's names: path -> text, made once and kept."""
+    kept = folder.path / "variants" / str(team) / f"{challenge.id}.json"
+    if kept.is_file():
+        found: dict[str, str] = json.loads(kept.read_text(encoding="utf-8"))
+        return found
+    made = _disguised(challenge, folder.key, team)
+    write_text(kept, json.dumps(made))
+    return made
+
+
+def _disguised(challenge: Challenge, key: bytes, team: int) -> dict[str, str]:
     from bughunt import references
 
     program = challenge.program()
@@ -27,10 +39,10 @@ def variant(challenge: Challenge, key: bytes, team: int) -> dict[str, str]:
     return program
 
 
-def bundle(challenge: Challenge, key: bytes, team: int) -> dict[str, Any]:
+def bundle(challenge: Challenge, folder: Folder, team: int) -> dict[str, Any]:
     """The files of a challenge's folder as a player gets them."""
     shown = {name: (challenge.folder / name).read_text(encoding="utf-8") for name in SHOWN}
-    return {"id": challenge.id, "files": {**shown, **variant(challenge, key, team)}}
+    return {"id": challenge.id, "files": {**shown, **variant(challenge, folder, team)}}
 
 
 SHOWN = ("challenge.toml", "brief.md", CURVES)

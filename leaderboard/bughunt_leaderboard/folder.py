@@ -3,6 +3,7 @@
 DIR/board.db          unless the database is elsewhere
 DIR/key               32 random bytes; variants and seeds follow from it
 DIR/competition.json  database and set
+DIR/variants/         each team's texts, as they were first made
 """
 
 import json
@@ -54,9 +55,14 @@ class Folder:
         return {one.id: one for one in BugSet.load(Path(self.set_folder)).challenges()}
 
 
-def _write_secret(path: Path, content: bytes) -> None:
+def write_text(path: Path, text: str) -> None:
     """For the owner's eyes, whole or not at all."""
-    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_secret(path, text.encode("utf-8"))
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "wb") as file:
         file.write(content)

@@ -5,7 +5,7 @@ import logging
 import time
 from typing import Protocol
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,6 +26,12 @@ class Counting(Protocol):
 
 class TooLargeError(Exception):
     """More bytes came than are allowed."""
+
+
+def announced(scope: Scope) -> int:
+    """How long the sender says that the body is."""
+    given = Headers(scope=scope).get("content-length", "0")
+    return int(given) if given.isascii() and given.isdigit() else 0
 
 
 class Guard:
@@ -56,6 +62,8 @@ class Guard:
             await send(message)
 
         try:
+            if announced(scope) > MAX_BODY:
+                raise TooLargeError
             await self.app(scope, measured, headed)
         except TooLargeError:
             body = {"code": "too-large", "message": f"{MAX_BODY} bytes are allowed", "remedy": ""}

@@ -89,7 +89,7 @@ class Worker:
 
     def said(self, lease: Lease, verdict: Verdict) -> dict[str, Any]:
         """What the team is shown: how many checks hold, never what they are."""
-        original = variant(self.challenges[lease.challenge], self.folder.key, lease.team)
+        original = variant(self.challenges[lease.challenge], self.folder, lease.team)
         curves = [{"steps": list(c.steps), "values": list(c.values)} for c in verdict.curves]
         return dict(finite({
             "outcome": str(verdict.outcome), "score": verdict.score, "recovery": verdict.recovery,

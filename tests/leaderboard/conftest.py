@@ -16,7 +16,9 @@ from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.rules import Rules
 from bughunt_leaderboard.store import Store
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `teams`
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside this one
+
+from databases import fresh_database
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 ROOT = os.geteuid() == 0
@@ -77,16 +79,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'board.db'}"
     return fresh_database(request.getfixturevalue("postgres"))
-
-
-def fresh_database(server: str) -> str:
-    import psycopg
-
-    name = f"t{time.time_ns()}"
-    address = server.replace("+psycopg", "") + "postgres"
-    with psycopg.connect(address, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return server + name
 
 
 @pytest.fixture
