@@ -86,7 +86,7 @@ class Arena:
         shown = tuple(view.begun(state, list(state.levels), at))
         key = (state.seq, self.live.state.frozen_at, division, shown)
         if key not in self.boards:
-            divisions = {None, *(team.division for team in state.teams.values())}
+            divisions = {None, *(team.division for team in list(state.teams.values()))}
             self.boards = {k: v for k, v in self.boards.items() if k[0] == state.seq and k[2] in divisions}
             made = view.board(state, at, division)
             made["frozen"] = self.live.state.frozen_at is not None

@@ -9,6 +9,7 @@ for every judged failure before it), then the time of the last solution that bro
 lines, then the team's number.
 """
 
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -103,10 +104,12 @@ class Competition:
     frozen_at: int | None = None  # sequence number of the event that froze the board
     seq: int = 0
     at: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)  # one applies, many look
 
     def apply(self, event: Event) -> None:
-        getattr(self, f"_{event.kind}")(event)
-        self.seq, self.at = event.seq, event.at
+        with self._lock:
+            getattr(self, f"_{event.kind}")(event)
+            self.seq, self.at = event.seq, event.at
 
     def _created(self, event: Event) -> None:
         given = event.payload
@@ -221,14 +224,17 @@ class Competition:
 
     def standings(self, division: str | None = None) -> list[Row]:
         """All teams in their order."""
-        cells = self._with_points()
-        rows = [self._row(team, cells) for team in self.teams.values() if division in (None, team.division)]
+        with self._lock:
+            cells = self._with_points()
+            teams = [team for team in self.teams.values() if division in (None, team.division)]
+            rows = [self._row(team, cells) for team in teams]
         rows.sort(key=lambda row: (-row.points, row.penalty, row.last_gain, row.changed, row.team.id))
         return [replace(row, rank=number) for number, row in enumerate(rows, 1)]
 
     def solvers(self, challenge: str) -> list[int]:
         """The teams that have solved it, by the time of receipt."""
-        cells = self._with_points()
+        with self._lock:
+            cells = self._with_points()
         return [team for (team, name), cell in _by_place(cells) if name == challenge]
 
     def _with_points(self) -> dict[tuple[int, str], Cell]:

@@ -36,7 +36,7 @@ def add_pages(app: FastAPI) -> None:
         state = arena.state(person)
         made = view.board(state, clock.now(), division)
         made["frozen"] = arena.live.state.frozen_at is not None
-        divisions = sorted({team.division for team in state.teams.values() if team.division})
+        divisions = sorted({team.division for team in list(state.teams.values()) if team.division})
         return show(request, arena, person, "board.html", board=made, divisions=divisions, division=division)
 
     @app.get("/big", response_class=HTMLResponse, include_in_schema=False)
@@ -93,6 +93,7 @@ def add_pages(app: FastAPI) -> None:
     ) -> Response:
         arena.may_join(request.client.host if request.client else "")
         token, person = arena.referee.join(invite, name)
+        arena.referee.fresh()  # the page that comes next shows it
         answer = RedirectResponse(f"/team/{person.team}", 303)
         secure = request.url.scheme == "https"
         answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure, max_age=30 * 86400)
@@ -128,7 +129,7 @@ def sent_by(arena: Any, person: Any, challenge: str | None) -> list[dict[str, An
         return []
     state = arena.referee.fresh()
     numbers = sorted(
-        (one for (team, id_), ids in state.tried.items() for one in ids
+        (one for (team, id_), ids in list(state.tried.items()) for one in ids
          if team == person.team and challenge in (None, id_)),
         reverse=True,
     )  # fmt: skip

@@ -21,7 +21,7 @@ def competition(state: Competition, at: int) -> dict[str, Any]:
         "now": at,
         "rounds": [
             {"name": r.name, "start": r.start, "end": r.end, "challenges": begun(state, r.challenges, at)}
-            for r in state.rounds.values()
+            for r in list(state.rounds.values())
         ],
     }
 

@@ -1,0 +1,195 @@
+"""The pages in a real browser."""
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving import CHALLENGE, Server, serving
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and its driver are not installed"),
+]
+webdriver = pytest.importorskip("selenium.webdriver")
+PICTURES = os.environ.get("BUGHUNT_PICTURES")  # a folder for pictures of the pages
+
+SWITCHES = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("competition") / "cup") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["webdriver.Chrome"]:
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for switch in [*SWITCHES, "--window-size=1280,800"]:
+        options.add_argument(switch)
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.set_page_load_timeout(60)
+    yield driver
+    driver.quit()
+    driver.service.stop()
+
+
+def find(browser: "webdriver.Chrome", selector: str) -> str:
+    """The text of a part of the page."""
+    return browser.find_element("css selector", selector).text
+
+
+def wait_for(browser: "webdriver.Chrome", text: str, seconds: float = 20) -> None:
+    """Until the page says so, without a reload."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, seconds).until(lambda page: text in find(page, "main"))
+
+
+def picture(browser: "webdriver.Chrome", name: str) -> None:
+    if PICTURES:
+        browser.save_screenshot(str(Path(PICTURES) / f"{name}.png"))
+
+
+def test_joining_sending_a_file_and_seeing_it_judged_without_a_reload(
+    server: Server, browser: "webdriver.Chrome", tmp_path: Path
+) -> None:
+    browser.get(f"{server.url}/join?invite={server.invites['Red']}")
+    picture(browser, "join")
+    browser.find_element("id", "name").send_keys("Ada")
+    browser.find_element("css selector", "main button").click()
+    assert find(browser, "h1") == "Red"
+    browser.get(f"{server.url}/challenge/{CHALLENGE}")
+    program = tmp_path / "train.py"
+    program.write_text("x = 1\n")
+    browser.find_element("id", "files").send_keys(str(program))
+    browser.find_element("css selector", "form button").click()
+    wait_for(browser, "waiting, 0 before it")
+    browser.execute_script("window.still = true")
+    threading.Timer(0.5, server.judge, ["SOLVED"]).start()
+    wait_for(browser, "Solved.")
+    wait_for(browser, "Solved by Red.")
+    assert browser.execute_script("return window.still")
+    picture(browser, "challenge")
+
+
+def test_the_board_moves_while_one_looks_at_it(server: Server, browser: "webdriver.Chrome") -> None:
+    browser.get(server.url)
+    wait_for(browser, "Red")
+    browser.execute_script("window.still = true")
+    server.join("Blue", "Bob")
+    wait_for(browser, "Blue")
+    assert browser.execute_script("return window.still")
+    picture(browser, "board")
+
+
+def test_a_frozen_board_says_so_and_stands_still_and_an_unfrozen_one_moves_on(
+    server: Server, browser: "webdriver.Chrome"
+) -> None:
+    server.referee.freeze("host")
+    browser.get(server.url)
+    wait_for(browser, "Frozen")
+    team = next(t for t in server.referee.fresh().teams.values() if t.name == "Blue")
+    from bughunt_leaderboard.referee import Person
+
+    server.referee.submit(Person(0, "captain", team.id), CHALLENGE, {"train.py": "y = 2\n"}, "frozen")
+    server.judge()
+    browser.refresh()
+    assert find(browser, "tbody tr:nth-child(2) td:nth-of-type(2)") == "0"
+    picture(browser, "frozen")
+    server.referee.unfreeze("host")
+    wait_for(browser, "Standings")
+    assert find(browser, "tbody tr:nth-child(2) td:nth-of-type(2)") != "0"
+
+
+def test_a_rejudging_that_is_applied_shows_at_once(server: Server, browser: "webdriver.Chrome") -> None:
+    browser.get(server.url)
+    number = next(iter(server.referee.fresh().submissions))
+    rejudging = server.referee.rejudge("host", [number])
+    server.judge("UNFIXED")
+    assert "★" in find(browser, "tbody tr")
+    server.referee.apply("host", rejudging)
+    wait_for(browser, "−1")
+
+
+def test_the_page_fits_a_phone(server: Server, browser: "webdriver.Chrome") -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True},
+    )
+    for path in ["/", "/rules", "/feed", "/join", f"/challenge/{CHALLENGE}"]:
+        browser.get(server.url + path)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360, path
+    browser.get(server.url)
+    picture(browser, "phone")
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_can_be_read_in_light_and_in_dark(
+    server: Server, browser: "webdriver.Chrome", scheme: str
+) -> None:
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    for path in ["/", "/rules", f"/challenge/{CHALLENGE}"]:
+        browser.get(server.url + path)
+        assert browser.execute_script(LOW_CONTRAST) == [], path
+    browser.get(server.url + "/big")
+    picture(browser, f"big-{scheme}")
+
+
+def test_the_keyboard_reaches_the_content_first(server: Server, browser: "webdriver.Chrome") -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.get(server.url)
+    browser.find_element("css selector", "body").send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.text == "Skip to the content"
+
+
+def test_tables_have_captions_and_headers_for_who_hears_them(
+    server: Server, browser: "webdriver.Chrome"
+) -> None:
+    browser.get(server.url)
+    assert browser.find_elements("css selector", "table caption")
+    assert browser.find_elements("css selector", 'tbody th[scope="row"]')
+    assert not browser.find_elements("css selector", "thead th:not([scope])")
+    browser.get(f"{server.url}/challenge/{CHALLENGE}")
+    labelled = "return [...document.querySelectorAll('input')].every((one) => one.labels.length)"
+    assert browser.execute_script(labelled)
+
+
+LOW_CONTRAST = """
+const channel = (v) => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+const light = (rgb) => 0.2126 * channel(rgb[0]) + 0.7152 * channel(rgb[1]) + 0.0722 * channel(rgb[2]);
+const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+const colour = (text) => {
+  canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = text; canvas.fillRect(0, 0, 1, 1);
+  return [...canvas.getImageData(0, 0, 1, 1).data];
+};
+const behind = (node) => {
+  for (; node; node = node.parentElement) {
+    const found = colour(getComputedStyle(node).backgroundColor);
+    if (found[3] === 255) return found;
+  }
+  return [255, 255, 255, 255];
+};
+const bad = [];
+for (const node of document.querySelectorAll("main *, header *")) {
+  const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
+  if (!own || node.closest(".reader, .skip, svg")) continue;
+  const [a, b] = [light(colour(getComputedStyle(node).color)), light(behind(node))];
+  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  if (ratio < 4.5) bad.push(`${node.textContent.trim().slice(0, 30)}: ${ratio.toFixed(2)}`);
+}
+return bad;
+"""
