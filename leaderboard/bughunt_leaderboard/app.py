@@ -9,7 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
@@ -220,15 +220,19 @@ def _add_api(app: FastAPI) -> None:
 
     @app.get("/api/v1/stream")
     async def stream(
-        arena: Shared, last_event_id: Annotated[int | None, Header(ge=0, le=2**53)] = None
+        arena: Shared,
+        after: Annotated[int | None, Query(ge=0, le=2**53)] = None,
+        last_event_id: Annotated[int | None, Header(ge=0, le=2**53)] = None,
     ) -> EventSourceResponse:
-        """Server-sent events: `board` with the number of the newest change; ids go on where one left off."""
-        after = last_event_id if last_event_id is not None else arena.live.public().seq
-        if after > arena.live.state.seq:
-            raise RefusedError(f"the log has no event {after} yet", "begin without Last-Event-ID")
+        """Server-sent events: `board` with the number of the newest change behind the one that was seen."""
+        seen = last_event_id if last_event_id is not None else after
+        if seen is None:
+            seen = arena.live.public().seq
+        if seen > arena.live.state.seq:
+            raise RefusedError(f"the log has no event {seen} yet", "begin without Last-Event-ID")
 
         async def told() -> AsyncIterator[dict[str, Any]]:
-            async for seq, kind in arena.live.stream(after):
+            async for seq, kind in arena.live.stream(seen):
                 yield {"event": kind, "data": str(seq), **({"id": str(seq)} if seq else {})}
 
         return EventSourceResponse(told(), ping=3600)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bughunt_leaderboard.referee import Person
 from serving import CHALLENGE, Server, serving
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -23,10 +24,25 @@ SWITCHES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("competition") / "cup") as server:
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with serving(tmp_path / "cup") as server:
         yield server
+
+
+@pytest.fixture
+def played(server: Server) -> Server:
+    """Red has solved one challenge, Blue has joined."""
+    _, red = server.join("Red")
+    _, blue = server.join("Blue")
+    send(server, red, "x = 1\n")
+    server.judge()
+    assert (red, blue) == (1, 2)
+    return server
+
+
+def send(server: Server, team: int, text: str) -> int:
+    return server.referee.submit(Person(0, "captain", team), CHALLENGE, {"train.py": text}, text)
 
 
 @pytest.fixture(scope="module")
@@ -84,86 +100,85 @@ def test_joining_sending_a_file_and_seeing_it_judged_without_a_reload(
 
 
 def test_the_board_moves_while_one_looks_at_it(server: Server, browser: "webdriver.Chrome") -> None:
+    server.join("Red")
     browser.get(server.url)
     wait_for(browser, "Red")
     browser.execute_script("window.still = true")
     server.join("Blue", "Bob")
     wait_for(browser, "Blue")
     assert browser.execute_script("return window.still")
-    picture(browser, "board")
 
 
 def test_a_frozen_board_says_so_and_stands_still_and_an_unfrozen_one_moves_on(
-    server: Server, browser: "webdriver.Chrome"
+    played: Server, browser: "webdriver.Chrome"
 ) -> None:
-    server.referee.freeze("host")
-    browser.get(server.url)
-    wait_for(browser, "Frozen")
-    team = next(t for t in server.referee.fresh().teams.values() if t.name == "Blue")
-    from bughunt_leaderboard.referee import Person
-
-    server.referee.submit(Person(0, "captain", team.id), CHALLENGE, {"train.py": "y = 2\n"}, "frozen")
-    server.judge()
+    points = "tbody tr:nth-child(2) td:nth-of-type(2)"
+    browser.get(played.url)
+    picture(browser, "board")
+    played.referee.freeze("host")
+    send(played, 2, "y = 2\n")
+    played.judge()
     browser.refresh()
-    assert find(browser, "tbody tr:nth-child(2) td:nth-of-type(2)") == "0"
+    wait_for(browser, "Frozen")
+    assert find(browser, points) == "0"
     picture(browser, "frozen")
-    server.referee.unfreeze("host")
+    played.referee.unfreeze("host")
     wait_for(browser, "Standings")
-    assert find(browser, "tbody tr:nth-child(2) td:nth-of-type(2)") != "0"
+    assert find(browser, points) != "0"
 
 
-def test_a_rejudging_that_is_applied_shows_at_once(server: Server, browser: "webdriver.Chrome") -> None:
-    browser.get(server.url)
-    number = next(iter(server.referee.fresh().submissions))
-    rejudging = server.referee.rejudge("host", [number])
-    server.judge("UNFIXED")
+def test_a_rejudging_that_is_applied_shows_at_once(played: Server, browser: "webdriver.Chrome") -> None:
+    browser.get(played.url)
+    wait_for(browser, "★")
+    rejudging = played.referee.rejudge("host", [1])
+    played.judge("UNFIXED")
     assert "★" in find(browser, "tbody tr")
-    server.referee.apply("host", rejudging)
+    played.referee.apply("host", rejudging)
     wait_for(browser, "−1")
 
 
-def test_the_page_fits_a_phone(server: Server, browser: "webdriver.Chrome") -> None:
+def test_the_page_fits_a_phone(played: Server, browser: "webdriver.Chrome") -> None:
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True},
     )
     for path in ["/", "/rules", "/feed", "/join", f"/challenge/{CHALLENGE}"]:
-        browser.get(server.url + path)
+        browser.get(played.url + path)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 360, path
-    browser.get(server.url)
+    browser.get(played.url)
     picture(browser, "phone")
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_text_can_be_read_in_light_and_in_dark(
-    server: Server, browser: "webdriver.Chrome", scheme: str
+    played: Server, browser: "webdriver.Chrome", scheme: str
 ) -> None:
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     for path in ["/", "/rules", f"/challenge/{CHALLENGE}"]:
-        browser.get(server.url + path)
+        browser.get(played.url + path)
         assert browser.execute_script(LOW_CONTRAST) == [], path
-    browser.get(server.url + "/big")
+    browser.get(played.url + "/big")
     picture(browser, f"big-{scheme}")
 
 
-def test_the_keyboard_reaches_the_content_first(server: Server, browser: "webdriver.Chrome") -> None:
+def test_the_keyboard_reaches_the_content_first(played: Server, browser: "webdriver.Chrome") -> None:
     from selenium.webdriver.common.keys import Keys
 
-    browser.get(server.url)
+    browser.get(played.url)
     browser.find_element("css selector", "body").send_keys(Keys.TAB)
     assert browser.switch_to.active_element.text == "Skip to the content"
 
 
 def test_tables_have_captions_and_headers_for_who_hears_them(
-    server: Server, browser: "webdriver.Chrome"
+    played: Server, browser: "webdriver.Chrome"
 ) -> None:
-    browser.get(server.url)
+    browser.get(played.url)
     assert browser.find_elements("css selector", "table caption")
     assert browser.find_elements("css selector", 'tbody th[scope="row"]')
     assert not browser.find_elements("css selector", "thead th:not([scope])")
-    browser.get(f"{server.url}/challenge/{CHALLENGE}")
+    browser.get(f"{played.url}/challenge/{CHALLENGE}")
     labelled = "return [...document.querySelectorAll('input')].every((one) => one.labels.length)"
     assert browser.execute_script(labelled)
 

@@ -39,7 +39,7 @@ function clocks() {
 }
 
 if (live) {
-  const source = new EventSource("/api/v1/stream");
+  const source = new EventSource(`/api/v1/stream?after=${document.body.dataset.seq}`);
   source.addEventListener("board", refresh);
   setInterval(() => { if (live.querySelector("[data-waiting]")) refresh(); }, 2000);
 }
