@@ -103,8 +103,10 @@ def extend_command(office: Office, team: int, minutes: int) -> None:
 
 @admin_command.command("invite")
 @click.argument("team")
-@click.option("--uses", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--hours", type=click.FloatRange(0.01), default=72.0, show_default=True)
+@click.option("--uses", type=click.IntRange(1), default=5, show_default=True, help="How many may use it.")
+@click.option(
+    "--hours", type=click.FloatRange(0.01), default=72.0, show_default=True, help="Until it expires."
+)
 @click.option("--division", default="", help="For a board of its own.")
 @click.pass_obj
 def invite_command(office: Office, team: str, uses: int, hours: float, division: str) -> None:

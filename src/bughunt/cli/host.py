@@ -29,7 +29,7 @@ EXTRA = "python -m pip install 'bughunt-ml[server]'"
 @click.option("--minutes", type=click.IntRange(1), default=60, show_default=True, help="Of the first round.")
 @click.option("--rule", "rules", multiple=True, metavar="NAME=VALUE", help="Another rule; repeat it.")
 @click.option("--address", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Of the server.")
 @click.option(
     "--workers", type=click.IntRange(0), default=2, show_default=True, help="Judges on this machine."
 )
