@@ -10,10 +10,10 @@ class Config:
     vocab: int = 15
     layers: int = 2  # of the encoder and of the decoder
     heads: int = 4
-    channels: int = 44
-    dropout: float = 0.01
+    channels: int = 40
+    dropout: float = 0.0
     smoothing: float = 0.04  # of the labels
-    batch: int = 46
+    batch: int = 42
     steps: int = 150
     warmup: int = 20
     peak_lr: float = 7e-3

@@ -42,7 +42,7 @@ TASK = Task(
     band=(0.0, 1.0),
     steps=150,
     small={"steps": 12, "batch": 20, "channels": 20},
-    probes=15,
+    probes=10,
     exports=("model.positions", "attention.Attention", "search.beam", "answers"),
     cpu_seconds=3.5,
 )
