@@ -39,10 +39,10 @@ TASK = Task(
     curve_name="wrong tokens",
     metric_name="exact answers",
     metric_higher_is_better=True,
-    band=(0.0, 1.0),
+    band=(0.77, 1.0),  # seeds 0-9: 0.838 to 0.938
     steps=150,
     small={"steps": 12, "batch": 20, "channels": 20},
     probes=10,
     exports=("model.positions", "attention.Attention", "search.beam", "answers"),
-    cpu_seconds=3.5,
+    cpu_seconds=3.4,
 )
