@@ -409,3 +409,20 @@ def test_a_good_draft_saves_most_of_the_asking(program: Program, seed: int) -> N
         tokens, calls = program.call("continued", model, draft, row, 10, 3)
         assert torch.as_tensor(tokens)[0].tolist() == written(program, model, row, 10)
         assert 3 <= calls <= 7
+
+
+def test_updates_follow_the_gradients(program: Program, seed: int) -> None:
+    # Adam with the gradients as they were seen, and averages of about ten and of fifty of them
+    rate, model = 3e-3, program.build(seed=seed)
+    overrides = {**STILL, "peak_lr": rate, "warmup": 1, "steps": 10**6, "max_grad_norm": 1e6}
+    program.watch_gradients(model, True)
+    run = program.train(model, grammar.corpus(90, seed), seed, **overrides)
+    name = of_shape(program, model, program.config()["inner"], program.config()["channels"])[0]
+    value = program.state(model)[name].double()
+    first, second = torch.zeros_like(value), torch.zeros_like(value)
+    for step in range(1, 5):
+        run.next()
+        g = program.gradients(model)[name].double()
+        first, second = 0.9 * first + 0.1 * g, 0.98 * second + 0.02 * g.square()
+        value = value - rate * (first / (1 - 0.9**step)) / ((second / (1 - 0.98**step)).sqrt() + 1e-8)
+    torch.testing.assert_close(program.state(model)[name].double(), value, rtol=0, atol=0.02 * rate)

@@ -399,3 +399,23 @@ def test_dropout_is_on_while_training(program, seed):
     values = [first, *run.next(2)]
     still = _expected_loss(program, model, rows, program.config()["smoothing"])
     assert min(abs(a - b) for a, b in itertools.combinations([*values, still], 2)) > 1e-5
+
+
+def test_updates_follow_the_gradients(program, seed):
+    # Adam with the gradients as they were seen, and averages of about ten and of fifty of them
+    rate = 3e-3
+    config = {**STILL, "peak_lr": rate, "warmup": 1, "steps": 10**6, "max_grad_norm": 1e6}
+    model = program.build(seed=seed, **config)
+    program.watch_gradients(model, True)
+    run = program.train(model, _data(_rows(seed, 120)), seed, **config)
+    C = program.config()["channels"]
+    name = next(n for n, w in program.state(model).items() if w.shape == (3 * C, C))
+    value = program.state(model)[name].double()
+    first, second = torch.zeros_like(value), torch.zeros_like(value)
+    for step in range(1, 5):
+        run.next()
+        g = program.gradients(model)[name].double()
+        first, second = 0.9 * first + 0.1 * g, 0.98 * second + 0.02 * g.square()
+        value = value - rate * (first / (1 - 0.9**step)) / ((second / (1 - 0.98**step)).sqrt() + 1e-8)
+    off = (program.state(model)[name].double() - value).abs()
+    assert float(off.quantile(0.99)) <= 0.02 * rate

@@ -112,6 +112,16 @@ def test_predictions_do_not_depend_on_the_rest_of_the_batch(program, task, seed)
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
+def test_vectors_start_small_and_unlike(program, seed):
+    cfg, state = program.config(), program.state(program.build(seed=seed))
+    C = cfg["channels"]
+    for name, value in state.items():
+        if value.shape in {(cfg["users"], C), (cfg["items"], C)} and value.is_floating_point():
+            assert float(value.std()) == pytest.approx(0.1, rel=0.1), name
+        if value.shape == (cfg["items"], 1):
+            assert not value.any(), name
+
+
 def test_events_are_put_in_order_of_time(program, seed):
     events = _events(seed)
     got = program.call("interactions.in_order", events)
