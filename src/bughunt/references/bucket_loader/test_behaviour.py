@@ -6,6 +6,8 @@ from collections import Counter
 import pytest
 import torch
 
+PAD = 2
+
 
 def _lengths(seed, count=500):
     return [random.Random(seed + row).randint(2, 40) for row in range(count)]
@@ -129,23 +131,23 @@ def test_the_mask_matches_the_lengths(program, left):
     assert tokens.dtype == torch.int64
     assert mask.dtype == torch.bool
     for sequence, found, real in zip(sequences, tokens, mask, strict=True):
-        gap = [0] * (4 - len(sequence))
+        gap = [PAD] * (4 - len(sequence))
         assert found.tolist() == ([*gap, *sequence] if left else [*sequence, *gap])
-        assert real.tolist() == [place != 0 for place in found.tolist()]
+        assert real.tolist() == [place != PAD for place in found.tolist()]
     tokens, mask = program.call("pad", [])
     assert tokens.shape == mask.shape == (0, 0)
 
 
 def test_a_batch_keeps_rows_and_labels_together(program, seed):
     sequences, labels = _rows(seed)
-    sequences[4] = [5, 0, 5]  # a word may have the number of the padding
+    sequences[4] = [5, PAD, 5]  # a word may have the number of the padding
     batch = program.call("collate", sequences, labels, [9, 4, 30])
     assert batch["rows"].tolist() == [9, 4, 30]
     assert batch["labels"].tolist() == [18, 8, 60]
     assert batch["lengths"].tolist() == [len(sequences[row]) for row in (9, 4, 30)]
     assert batch["mask"].sum(dim=1).tolist() == batch["lengths"].tolist()
     assert batch["tokens"].shape == (3, max(batch["lengths"].tolist()))
-    assert batch["tokens"][1, :3].tolist() == [5, 0, 5]
+    assert batch["tokens"][1, :3].tolist() == [5, PAD, 5]
 
 
 def test_batches_cover_each_row_once_with_its_own_label(program, seed):
@@ -154,7 +156,8 @@ def test_batches_cover_each_row_once_with_its_own_label(program, seed):
     assert sorted(row for batch in batches for row in batch["rows"].tolist()) == list(range(61))
     for batch in batches:
         assert torch.equal(batch["labels"], 2 * batch["rows"])
-        assert torch.equal(batch["tokens"].max(dim=1).values, batch["rows"] + 1)
+        assert torch.equal(batch["tokens"][:, 0], batch["rows"] + 1)
+        assert (batch["tokens"][~batch["mask"]] == PAD).all()
         assert batch["tokens"].size(1) == batch["lengths"].max()
 
 
@@ -225,14 +228,14 @@ def test_packed_rows_hold_every_sequence_once(program, seed):
         last = max(owner)
         for number in range(1, last + 1):
             found.append([token for token, other in zip(row, owner, strict=True) if other == number])
-        assert [token for token, other in zip(row, owner, strict=True) if other == 0] == [0] * owner.count(0)
+        assert [token for token, other in zip(row, owner, strict=True) if other == 0] == [PAD] * owner.count(0)
         assert owner == sorted(owner[: 41 - owner.count(0)]) + [0] * owner.count(0)
     assert sorted(found) == sorted(sequences)
 
 
 def test_a_sequence_goes_into_the_first_row_with_room(program):
     tokens, owners = program.call("pack", [[1] * 4, [2] * 3, [3] * 2, [4] * 3, [5]], 6)
-    assert tokens.tolist() == [[1, 1, 1, 1, 3, 3], [2, 2, 2, 4, 4, 4], [5, 0, 0, 0, 0, 0]]
+    assert tokens.tolist() == [[1, 1, 1, 1, 3, 3], [2, 2, 2, 4, 4, 4], [5, PAD, PAD, PAD, PAD, PAD]]
     assert owners.tolist() == [[1, 1, 1, 1, 2, 2], [1, 1, 1, 2, 2, 2], [1, 0, 0, 0, 0, 0]]
     assert program.call("pack", [], 6)[0].shape == (0, 6)
 

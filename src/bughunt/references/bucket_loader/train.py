@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-PAD = 0  # no word has this number
+PAD = 2  # as in vocabularies that begin with the marks of a start and of an end
 
 
 @dataclass(frozen=True, kw_only=True)
