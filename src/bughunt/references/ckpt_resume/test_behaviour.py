@@ -328,6 +328,18 @@ def test_updates_are_those_of_torch(program, seed):
         )
 
 
+def test_running_statistics_move_slowly(program, seed):
+    data = glyphs(ROWS, 5)
+    config = {**SMALL, "batch": 1000, "lr": 0.0, "save_every": 100, "weight_decay": 0.0, "dropout": 0.6}
+    model, _, _ = _run(program, seed, data, take=1, **config)
+    (images, _), _ = program.call("split", data, program.call("Config", keep=True))
+    state = program.state(model)
+    x = (images.flatten(1).float() / 255 - 0.4) / 0.2
+    h = torch.nn.functional.linear(x, state["fast.hidden.weight"], state["fast.hidden.bias"])
+    torch.testing.assert_close(state["fast.norm.running_mean"], 0.1 * h.mean(dim=0), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(state["fast.norm.running_var"], 0.9 + 0.1 * h.var(dim=0), atol=1e-5, rtol=1e-4)
+
+
 def test_dropout_is_on_while_training(program, seed):
     losses = {}
     for dropout in (0.0, 0.5):
