@@ -1,8 +1,9 @@
 """A server that answers in batches: little waiting at low load, high throughput at high load.
 
 The other files: `traffic` (who asks when), `cache` (answers that are known), `batcher` (the queue and the
-worker) and `report` (what an operator looks at). Nothing is trained: the model behind the server is a function
-of the key. The same answers can be worked out ahead, by night, and looked up by day. Times are in ms.
+worker) and `report` (what an operator looks at). Nothing is trained: the model behind the server is a
+function of the key. The same answers can be worked out ahead, by night, and looked up by day. Times are
+in milliseconds.
 """
 
 from dataclasses import dataclass, field
