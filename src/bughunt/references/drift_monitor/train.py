@@ -1,8 +1,8 @@
 """A model in service is watched: have its inputs changed, does it still do as well, when is it fitted anew?
 
 Windows of a stream are compared with the rows that the model was fitted on. An alarm needs several bad
-windows in a row; after it labelled rows are gathered, a new model is fitted on these alone, and it goes into service
-only if it does better on rows that neither has seen.
+windows in a row; after it labelled rows are gathered, a new model is fitted on these alone, and it goes into
+service only if it does better on rows that neither has seen.
 
 Shapes: N rows, D features, K bins.
 """
