@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 SYMPTOMS = (
     "silent-slow",
@@ -23,32 +24,33 @@ SYMPTOMS = (
 class Row:
     """One mistake; `deepcrime` and `humbatova` are empty where those collections lack it.
 
-    `shows` is one of `SYMPTOMS`. What is not `documented` is folklore: everybody knows it, and no
-    issue, paper or post is known that describes a case in this form.
+    `shows` is one of `SYMPTOMS`; `slip` is why people make it, in a sentence or two. What is not
+    `documented` is folklore: no issue, paper or post is known that describes a case in this form.
     """
 
     id: str
     category: str
     text: str
+    slip: str
     shows: str
     difficulty: int
     documented: bool = True
     deepcrime: str = ""
     humbatova: str = ""
 
-    @property
-    def silent(self) -> bool:
-        """Whether a program that has it runs to its end with numbers that look like numbers."""
-        return self.shows.startswith("silent") or self.shows == "train-eval-gap"
-
 
 @cache
 def load_rows() -> dict[str, Row]:
     """All rows by id, in the order of the catalogue."""
-    told = tomllib.loads(files("bughunt_mutator").joinpath("rows.toml").read_text(encoding="utf-8"))
+    told = _told()
+    slips = told.pop("slips")
     return {
-        id_: Row(id=id_, category=category, **fields)
+        id_: Row(**{**fields, "id": id_, "category": category, "slip": slips[fields["slip"]]})
         for category, rows in told.items()
-        if isinstance(rows, dict)
         for id_, fields in rows.items()
     }
+
+
+def _told() -> dict[str, dict[str, Any]]:
+    text = files("bughunt_mutator").joinpath("rows.toml").read_text(encoding="utf-8")
+    return {name: table for name, table in tomllib.loads(text).items() if isinstance(table, dict)}

@@ -11,6 +11,7 @@ TRAIN_CHECK = "https://arxiv.org/abs/2506.14813"
 DEEP_CRIME = "https://doi.org/10.1145/3460319.3464825"
 RL_MUTANTS = "https://arxiv.org/abs/2301.05651"
 PPO_DETAILS = "https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/"
+GEMMA_BUGS = "https://unsloth.ai/blog/gemma-bugs"
 
 
 def issue(repository: str, number: int) -> str:

@@ -19,7 +19,7 @@ from bughunt_mutator.operators._look import (
     value,
 )
 from bughunt_mutator.operators._look_training import atom, is_small, merged, reduced, retired, words
-from bughunt_mutator.operators._sources import DEEP_CHECKER, issue, pull
+from bughunt_mutator.operators._sources import DEEP_CHECKER, GEMMA_BUGS, issue, pull
 from bughunt_mutator.source import SourceFile
 
 SPREADS = frozenset({"var", "variance", "ms", "rms", "std", "sigma", "square", "squares", "pow"})
@@ -395,7 +395,7 @@ def wrong_axes(f: SourceFile, node: cst.FunctionDef | cst.Call) -> Iterator[Prop
         " itself it multiplies everything by zero, what lies behind sees nothing, and what lies"
         " before receives no gradient."
     ),
-    evidence=(),
+    evidence=(GEMMA_BUGS,),
     examples=(
         Example(
             before=(

@@ -21,7 +21,7 @@ from bughunt_mutator.operators._look import (
     orphans,
 )
 from bughunt_mutator.operators._look_training import maker, reduced, statements, words
-from bughunt_mutator.operators._sources import issue, pull
+from bughunt_mutator.operators._sources import GEMMA_BUGS, issue, pull
 from bughunt_mutator.source import SourceFile
 
 HALVES = frozenset({"half", "float16", "fp16", "autocast"})
@@ -182,7 +182,7 @@ def kept_narrow(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
         " few hundred overflow when squared, and small contributions to a long sum are rounded away,"
         " so that every layer is divided by a slightly wrong number."
     ),
-    evidence=(),
+    evidence=(GEMMA_BUGS,),
     examples=(
         Example(
             before=(

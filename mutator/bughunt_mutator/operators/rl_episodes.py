@@ -337,7 +337,7 @@ def reads(f: SourceFile, loop: cst.CSTNode, name: str) -> bool:
         " episodes better or worse. Once the mean is gone, half of all rewards are punishments, and where"
         " every step is paid the same nothing is left to learn from."
     ),
-    evidence=(),
+    evidence=("https://joschu.net/docs/nuts-and-bolts.pdf",),
     examples=(
         Example(
             row="reward-normalised-mean",

@@ -22,7 +22,7 @@ from bughunt_mutator.operators._look_meaning import (
     tidy,
     undetached,
 )
-from bughunt_mutator.operators._sources import issue
+from bughunt_mutator.operators._sources import RL_MUTANTS, issue
 from bughunt_mutator.source import SourceFile
 
 
@@ -88,7 +88,7 @@ def mask_plus(f: SourceFile, node: cst.BinaryOperation | cst.AugAssign) -> Itera
         "The value of the next state is used only where there is none. Inside an episode each target is the"
         " reward alone, so that no reward ever travels back to the actions that led to it."
     ),
-    evidence=(),
+    evidence=(RL_MUTANTS,),
     examples=(
         Example(
             row="dqn-mask-inverted",

@@ -1,5 +1,6 @@
 """What bug sets are made from: operators, reference programs, and mutation of any file."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,21 +45,33 @@ def list_operators(session: Session) -> None:
 @json_option
 @click.pass_obj
 def show_operator(session: Session, id_: str) -> None:
-    """One operator: how it shows, why, an example, where it happened. A spoiler."""
+    """One operator: what it writes, why people make it, how to find and repair it. A spoiler."""
+    from bughunt_mutator.essay import essay, is_folklore, rows_of
+
     operators = _operators()
     if id_ not in operators:
         raise UsageError(f"no operator '{id_}'", _near(id_, list(operators)))
     found = operators[id_]
     if session.json:
         more = {"symptom": found.symptom, "mechanism": found.mechanism, "repair": found.repair}
-        emit("operator", **_operator(found), **more)
+        rows = [asdict(row) for row in rows_of(found)]
+        emit("operator", **_operator(found), **more, catalogue=rows, folklore=is_folklore(found))
         return
-    lines = [f"{found.id}  {found.category} · difficulty {found.difficulty}", ""]
-    lines += [f"Symptom    {found.symptom}", f"Mechanism  {found.mechanism}"]
-    lines += [f"Repair     {found.repair}", f"Rows       {', '.join(found.rows)}"]
-    for example in found.examples[:1]:
-        lines += ["", "Before", *_indented(example.before), "After", *_indented(example.after[0])]
-    session.say("\n".join([*lines, "", *found.evidence]).rstrip())
+    session.say(f"# {found.id}\n\n{essay(found)}")
+
+
+@operators_command.command("docs")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.pass_obj
+def write_operator_pages(session: Session, folder: Path) -> None:
+    """Write an index and a page for each category of operators into a folder."""
+    from bughunt_mutator.essay import pages
+
+    folder.mkdir(parents=True, exist_ok=True)
+    found = pages(_operators())
+    for name, text in found.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    session.say(f"{len(found)} pages in {folder}")
 
 
 def _operators() -> "dict[str, Operator]":
@@ -76,10 +89,6 @@ def _operator(found: "Operator") -> dict[str, object]:
         "evidence": list(found.evidence),
         "rows": list(found.rows),
     }
-
-
-def _indented(text: str) -> list[str]:
-    return [f"    {line}" for line in text.strip("\n").splitlines()]
 
 
 def _near(word: str, known: list[str]) -> str:
