@@ -91,8 +91,3 @@ def test_no_row_is_served_twice_and_no_id_is_taken_twice() -> None:
     rows = Counter(row for operator in OPERATORS for row in operator.rows)
     assert [row for row, count in rows.items() if count > 1] == []
     assert len({operator.id for operator in OPERATORS}) == len(OPERATORS)
-
-
-def test_the_catalogue_is_wide() -> None:
-    assert sum(len(operator.rows) for operator in OPERATORS) >= 48
-    assert len({operator.category for operator in OPERATORS}) >= 9
