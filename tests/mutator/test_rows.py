@@ -147,7 +147,6 @@ PROGRAMS = {
         "image-mask-different-params",
         "channel-order",
         "noise-too-strong",
-        "pad-mask-ignored",
     ),
     "data_rows": (
         "labels-permuted-separately",
@@ -439,7 +438,7 @@ PROGRAMS = {
 
 REFERENCES = {
     "kmeans-pp": ("train-test-preproc-mismatch",),
-    "lstm-varlen": ("lstm-forget-bias-neg",),
+    "lstm-varlen": ("pad-mask-ignored", "lstm-forget-bias-neg"),
     "numpy-mlp": ("same-batch-reused", "dropout-no-rescale"),
     "optim-zoo": (
         "lr-too-high",

@@ -13,6 +13,7 @@ from bughunt_mutator.operators._look import (
     inside,
     keyword,
     last_name,
+    mentions,
     orphans,
 )
 from bughunt_mutator.operators._sources import issue
@@ -45,7 +46,10 @@ LSTM_PAPER = "https://doi.org/10.1162/neco.1997.9.8.1735"
             after=("import torch\nh = h_new\nc = torch.where(a, 1, -1)\n",),
         ),
     ),
-    counterexamples=("import torch\nh = torch.where(a, b, c)\n",),
+    counterexamples=(
+        "import torch\nh = torch.where(a, b, c)\n",
+        "import torch\nball = torch.where(down, fresh, ball)\n",
+    ),
 )
 def pad_ignored(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     if f.qname(node.func) != "torch.where" or len(node.args) != 3:
@@ -53,7 +57,8 @@ def pad_ignored(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     pair = assigned(f.statement(node))
     if pair is None or pair[1] is not node or f.text(pair[0]) != f.text(node.args[2].value):
         return
-    if not orphans(f, node.args[0]):
+    real = mentions(node.args[0], "alive", "mask", "valid", "pad", "length", "real", "active", "inside")
+    if real and not orphans(f, node.args[0]):
         yield Proposal(edits=(f.replace(node, f.text(node.args[1].value)),))
 
 
