@@ -62,10 +62,18 @@ def clusters(f: SourceFile, node: cst.CSTNode) -> bool:
             before="def seeds(d, chosen):\n    gaps = d[:, chosen].min(axis=1)\n    return gaps\n",
             after=("def seeds(d, chosen):\n    gaps = d[:, chosen].max(axis=1)\n    return gaps\n",),
         ),
+        Example(
+            before="pair = min(pairs, key=lambda pair: order[pair])\n",
+            after=("pair = max(pairs, key=lambda pair: order[pair])\n",),
+        ),
     ),
     counterexamples=("labels = z.argmax(1)\n",),
 )
 def kmeans_argmax(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+    chosen = node.func.value if isinstance(node.func, cst.Name) else ""
+    if chosen in ("min", "max") and isinstance(node.func, cst.Name) and ranks_by_hand(node):
+        yield Proposal(edits=(f.replace(node.func, "max" if chosen == "min" else "min"),))
+        return
     op = operation(f, node, "argmin", "argmax", "min")
     if op is None or not isinstance(node.func, cst.Attribute):
         return
@@ -75,6 +83,12 @@ def kmeans_argmax(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
         yield Proposal(edits=(f.replace(node.func.attr, "argmin"),))
     elif op.name == "min" and node.args[op.shift :] and nearest_so_far(f, node):
         yield Proposal(edits=(f.replace(node.func.attr, "max"),))
+
+
+def ranks_by_hand(node: cst.Call) -> bool:
+    """Whether a call takes the best of its first argument by a key that is written out."""
+    key = keyword(node, "key")
+    return key is not None and isinstance(key.value, cst.Lambda)
 
 
 MERITS = ("gain", "fall", "improvement", "likelihood", "merit")

@@ -8,7 +8,6 @@ import libcst as cst
 
 from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
-    assigned,
     binary,
     function_of,
     inside,
@@ -222,9 +221,9 @@ def metric_last_batch(f: SourceFile, node: cst.AugAssign) -> Iterator[Proposal]:
 def given_back(f: SourceFile, node: cst.AugAssign, name: str) -> bool:
     """Whether a list that grows in a loop, and not from itself, is what the function returns."""
     begun = any(
-        isinstance(pair[1], cst.List) and not pair[1].elements
+        isinstance(made, cst.List) and not made.elements and f.text(target) == name
         for line in inside(function_of(f, node), cst.SimpleStatementLine)
-        if (pair := assigned(line)) is not None and f.text(pair[0]) == name
+        for target, made in given(line)
     )
     returned = any(
         each.value is not None and name in names_in(each.value)

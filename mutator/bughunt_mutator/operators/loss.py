@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import libcst as cst
 
 from bughunt_mutator.operator import Example, Proposal, operator
-from bughunt_mutator.operators._look import axis, keyword, method_line, operation
+from bughunt_mutator.operators._look import assigned, axis, keyword, method_line, operation
 from bughunt_mutator.operators._sources import COMMON_MISTAKES, DEEP_CHECKER, issue
+from bughunt_mutator.operators.loss_targets import counts_answers
 from bughunt_mutator.source import SourceFile
 
 
@@ -153,6 +154,7 @@ def mean_over_wrong_axis(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
 
 @operator(
     "ignore-index-dropped",
+    cst.Comparison,
     cst.Call,
     category="loss",
     difficulty=2,
@@ -174,10 +176,20 @@ def mean_over_wrong_axis(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
             before="import torch.nn.functional as F\nloss = F.cross_entropy(z, y, ignore_index=0)\n",
             after=("import torch.nn.functional as F\nloss = F.cross_entropy(z, y)\n",),
         ),
+        Example(
+            before="import torch\nmask = labels != PAD\n",
+            after=("import torch\nmask = torch.ones_like(labels, dtype=torch.bool)\n",),
+        ),
     ),
     counterexamples=("loss = score(z, y, ignore=0)\n",),
 )
-def ignore_index_dropped(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+def ignore_index_dropped(f: SourceFile, node: cst.Call | cst.Comparison) -> Iterator[Proposal]:
+    if isinstance(node, cst.Comparison):
+        pair, torch = assigned(f.statement(node)), f.spelling("torch")
+        if torch and pair is not None and pair[1] is node and counts_answers(*pair):
+            every = f"{torch}.ones_like({f.text(node.left)}, dtype={torch}.bool)"
+            yield Proposal(edits=(f.replace(node, every),))
+        return
     given = keyword(node, "ignore_index")
     if given is not None:
         yield Proposal(edits=(f.delete_arg(node, given),))

@@ -16,6 +16,7 @@ from bughunt_mutator.operators._look import (
     operation,
     orphans,
 )
+from bughunt_mutator.operators._look_parts import says
 from bughunt_mutator.operators._look_training import complement, merged, reduced, retired, words
 from bughunt_mutator.operators._sources import DEEP_CHECKER, issue, pull
 from bughunt_mutator.source import SourceFile
@@ -52,6 +53,10 @@ from bughunt_mutator.source import SourceFile
             before="import torch\ny = torch.where(mask, y, -100)\n",
             after=("import torch\ny = torch.where(~mask, y, -100)\n",),
         ),
+        Example(
+            before="mask = targets != PAD\n",
+            after=("mask = targets == PAD\n",),
+        ),
     ),
     counterexamples=(
         "y[mask] = 0\n",
@@ -62,7 +67,9 @@ from bughunt_mutator.source import SourceFile
 def all_ignored(f: SourceFile, node: cst.SimpleStatementLine | cst.Call) -> Iterator[Proposal]:
     if isinstance(node, cst.SimpleStatementLine):
         pair = assigned(node)
-        if pair is not None and isinstance(pair[0], cst.Subscript) and is_ignored(pair[1]):
+        if pair is not None and counts_answers(*pair):
+            yield from negated(f, pair[1])
+        elif pair is not None and isinstance(pair[0], cst.Subscript) and is_ignored(pair[1]):
             place = pair[0].slice[-1].slice
             if isinstance(place, cst.Index):
                 yield from negated(f, place.value)
@@ -73,6 +80,15 @@ def all_ignored(f: SourceFile, node: cst.SimpleStatementLine | cst.Call) -> Iter
     given = [arg.value for arg in node.args[op.shift :]] if op is not None else []
     if op is not None and len(given) == 2 and is_ignored(given[1]):
         yield from negated(f, op.subject if op.name == "where" else given[0])
+
+
+def counts_answers(target: cst.BaseExpression, made: cst.BaseExpression) -> bool:
+    """Whether a mask of the answers that count is made by comparing them with padding."""
+    if not isinstance(made, cst.Comparison) or len(made.comparisons) != 1 or not says(target, "mask"):
+        return False
+    other = made.comparisons[0]
+    padding = says(other.comparator, "pad", "padding") and isinstance(other.operator, cst.NotEqual)
+    return padding and says(made.left, "target", "targets", "label", "labels", "y")
 
 
 def is_ignored(node: cst.BaseExpression) -> bool:
