@@ -4,8 +4,8 @@ Run: python benchmarks/coverage.py [--sample N] [--tries N] [--steps N]
 
 A mutant is *silent* when it runs the first steps of its program in a forked worker without an exception.
 It is a *candidate* for a challenge when it is silent and the program then reports, or is measured to do,
-something else than before. Rows without a candidate on a reference are tried on the small programs of the
-tests. Programs that do not train are judged by their behaviour tests: a candidate passes others than before.
+something else than before; the small programs of the tests are asked before the references. Programs that do
+not train are judged by their behaviour tests: a candidate passes others than before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import contextlib
 import multiprocessing
 import random
 import sys
-import time
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,36 +74,48 @@ class Looks:
 
     def is_candidate(self, site: Site) -> bool:
         """Whether a mutant runs, and says something else than its program."""
-        found = self.mutant(site)
-        return found is not None and differs(found, self.said(site[0], "", source(site[0])))
+        return differs_silently(self.mutant(site), self.said(site[0], "", source(site[0])))
 
 
 def main() -> int:
     """Print the tables; fails below what is wanted."""
     asked = options()
-    operators, sites = load_operators(), sites_on_references()
+    sites = sites_on_references()
     unparsable = sum(bool(syntax_error({"m.py": m.apply(source(slug))})) for slug, m in sites)
+    print(f"{len(load_operators())} operators; {len(sites)} sites on {len(references.slugs())} references")
+    print(f"unparsable: {unparsable} of {len(sites)}", flush=True)
     with Judge() as judge:
         looks = Looks(judge, asked.steps)
-        shipping = candidates(looks, sites, asked.tries)
-        sample = random.Random(0).sample(sites, min(asked.sample, len(sites)))
-        silent = sum(looks.mutant(site) is not None for site in progress(sample, "sample"))
+        silent = silence(looks, sites, asked.sample)
+        shipping = candidates(looks, sites, asked.tries) if asked.tries else {}
     table(sites, shipping)
+    if not asked.tries:
+        return 0 if silent and not unparsable else 1
     on_references = sum(where in references.slugs() for where in shipping.values())
-    print(f"\n{len(operators)} operators; {len(sites)} sites on {len(references.slugs())} references")
-    print(f"rows with a shipping candidate: {len(shipping)} ({on_references} on a reference)")
+    print(f"rows with a shipping candidate: {len(shipping)} ({on_references} found on a reference)")
     print(f"without: {', '.join(row for row in load_rows() if row not in shipping) or 'none'}")
+    return 0 if silent and len(shipping) >= WANTED_ROWS and not unparsable else 1
+
+
+def silence(looks: Looks, sites: Sequence[Site], count: int) -> bool:
+    """Whether enough of a sample of the proposals run; says how many, and which do not."""
+    sample = random.Random(0).sample(sites, min(count, len(sites)))
+    loud = [site for site in progress(sample, "sample") if looks.mutant(site) is None]
+    silent = len(sample) - len(loud)
     print(f"silent: {silent} of {len(sample)} sampled, {silent / max(1, len(sample)):.0%}")
-    print(f"unparsable: {unparsable} of {len(sites)}")
-    enough = len(shipping) >= WANTED_ROWS and silent >= WANTED_SILENT * len(sample)
-    return 0 if enough and not unparsable else 1
+    for slug, mutant in loud:
+        print(f"  loud: {slug} line {mutant.line} {mutant.row}")
+    sys.stdout.flush()
+    return silent >= WANTED_SILENT * len(sample)
 
 
 def options() -> argparse.Namespace:
     """What was asked for on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sample", type=int, default=150, help="proposals whose silence is tried")
-    parser.add_argument("--tries", type=int, default=3, help="sites tried for each row")
+    parser.add_argument(
+        "--tries", type=int, default=3, help="sites on references tried for each row; 0: none"
+    )
     parser.add_argument("--steps", type=int, default=3, help="steps that a program runs")
     return parser.parse_args()
 
@@ -121,40 +132,22 @@ def sites_on_references() -> list[Site]:
 
 
 def candidates(looks: Looks, sites: Sequence[Site], tries: int) -> dict[str, str]:
-    """For each row that has one, the program that a candidate of it was found in."""
+    """For each row that has one, the program of the first candidate; small programs are asked first."""
+    found: dict[str, str] = {}
+    for path in progress(sorted(PROGRAMS.glob("*.py")), "small programs"):
+        text = path.read_text(encoding="utf-8")
+        for mutant in enumerate_mutants(text):
+            if mutant.row not in found and differs_silently(run_small(mutant.apply(text)), intact(path)):
+                found[mutant.row] = path.stem
     by_row: dict[str, list[Site]] = defaultdict(list)
     for site in sites:
         by_row[site[1].row].append(site)
-    cost = costs(looks, {slug for slug, _ in sites})
-    found: dict[str, str] = {}
-    for row in progress(list(load_rows()), "rows"):
-        ranked = sorted(by_row[row], key=lambda site: cost[site[0]])
-        at = next((slug for slug, m in ranked[:tries] if looks.is_candidate((slug, m))), None)
-        at = at or next(small_programs(row), None)
+    for row in progress([row for row in load_rows() if row not in found], "rows"):
+        ranked = sorted(by_row[row], key=lambda site: references.load(site[0]).task.cpu_seconds)
+        at = next((site[0] for site in ranked[:tries] if looks.is_candidate(site)), None)
         if at is not None:
             found[row] = at
     return found
-
-
-def costs(looks: Looks, slugs: set[str]) -> Mapping[str, float]:
-    """Seconds that the first steps of each program take."""
-    taken = {}
-    for slug in progress(sorted(slugs), "references"):
-        start = time.perf_counter()
-        looks.said(slug, "", source(slug))
-        taken[slug] = time.perf_counter() - start
-    return taken
-
-
-def small_programs(row: str) -> Iterator[str]:
-    """The small programs in which a row is felt and stops nothing."""
-    own = [operator.id for operator in load_operators().values() if row in operator.rows]
-    for path in sorted(PROGRAMS.glob("*.py")):
-        text = path.read_text(encoding="utf-8")
-        for mutant in enumerate_mutants(text, own):
-            said = run_small(mutant.apply(text)) if mutant.row == row else None
-            if said is not None and differs(said, intact(path)):
-                yield path.stem
 
 
 @cache
@@ -201,11 +194,11 @@ def flat(value: object) -> Iterator[object]:
         yield value
 
 
-def differs(one: Said, other: Said) -> bool:
-    """Whether two programs say different things, beyond rounding."""
-    if one is None or other is None or len(one) != len(other):
-        return one is not other
-    return not all(_near(a, b) for a, b in zip(one, other, strict=True))
+def differs_silently(one: Said, other: Said) -> bool:
+    """Whether a program runs and says something else than another, beyond rounding."""
+    if one is None or other is None:
+        return False
+    return len(one) != len(other) or not all(_near(a, b) for a, b in zip(one, other, strict=True))
 
 
 def _near(one: object, other: object) -> bool:
