@@ -2,8 +2,9 @@
 
 An attack is a file below `cases`: text that is appended to a program that is broken, and that nothing in it
 repairs. Its first lines say what it tries, `# expect:` which outcomes it may have (any but a solution,
-unless said), `# machine:` the one processor that it is written for; `# file: NAME` begins another file of
-the same program.
+unless said), `# machine:` the one processor that it is written for, `# judge: fully` that curves are measured
+on three seeds, `briefly` that a rehearsal shows all, `hastily` that nothing is lost by waiting for it shortly;
+`# file: NAME` begins another file of the same program. `classes.toml` says which kind of attack each one is.
 
 It wins when it is taken for a repair, when it prints `GOT:` because it came by something that it should not
 have, when it changes the host, when something of it goes on, and when the judge fails or waits for much
@@ -13,9 +14,10 @@ longer than it may.
 import os
 import platform
 import runpy
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from bughunt.judge.limits import Limits
 from bughunt.judge.sandbox.bubblewrap import Bubblewrap
 from bughunt.judge.sandbox.fence import Tier
 from bughunt.judge.verdict import Outcome, Verdict
-from bughunt.judge.zygote import Launcher, Zygote
+from bughunt.judge.zygote import Launcher, Process, Zygote
 
 HERE = Path(__file__).parent
 VERDICTS = HERE.parent / "verdicts"
@@ -32,6 +34,7 @@ TASK = runpy.run_path(str(VERDICTS / "reference" / "task.py"))["TASK"]
 CANARY = "BH-" + "CANARY"
 SEEDS = [11, 12, 13]
 LIMITS = Limits(cpu_seconds=20, wall_seconds=20, reply_seconds=8, memory_bytes=2 << 30, output_bytes=1 << 16)
+HASTY = replace(LIMITS, cpu_seconds=5, wall_seconds=3, reply_seconds=1.5)
 PATIENCE = 3 * LIMITS.reply_seconds + 10  # seconds for a verdict, on a machine that does other things too
 ANY = frozenset(Outcome) - {Outcome.SOLVED}
 ORDINARY_USER = 61234
@@ -45,6 +48,7 @@ class Attack:
     title: str
     files: Mapping[str, str]
     expected: frozenset[Outcome] = ANY
+    ways: frozenset[str] = frozenset()  # to judge it: fully, briefly, hastily
 
 
 def attacks() -> list[Attack]:
@@ -58,7 +62,7 @@ def read(path: Path) -> Attack | None:
     notes, name, files = {}, "train.py", {"train.py": program("broken")["train.py"] + "\n\n"}
     for line in text.splitlines(keepends=True):
         word, _, rest = line.removeprefix("# ").partition(": ")
-        if line.startswith("# ") and word in ("expect", "machine"):
+        if line.startswith("# ") and word in ("expect", "machine", "judge"):
             notes[word] = rest.split()
         elif line.startswith("# file: "):
             name = rest.strip()
@@ -69,7 +73,7 @@ def read(path: Path) -> Attack | None:
         return None
     expected = frozenset(map(Outcome, notes.get("expect", []))) or ANY
     relative = path.relative_to(HERE / "cases").with_suffix("")
-    return Attack(str(relative), title.strip('"'), files, expected)
+    return Attack(str(relative), title.strip('"'), files, expected, frozenset(notes.get("judge", [])))
 
 
 def program(name: str) -> dict[str, str]:
@@ -85,24 +89,51 @@ class AsUser(Zygote):
         return [sys.executable, *to_user, sys.executable, *nursery]
 
 
+class Witness:
+    """A launcher that remembers what all of its workers have said."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self.launcher, self.processes = launcher, list[Process]()
+
+    def spawn(self, limits: Limits, device: str = "cpu") -> Process:
+        self.processes.append(self.launcher.spawn(limits, device))
+        return self.processes[-1]
+
+    def close(self) -> None:
+        self.launcher.close()
+
+    def lines(self) -> list[str]:
+        """Once all are closed, and then they are forgotten."""
+        said = b"\n".join(bytes(process.printed) for process in self.processes)
+        self.processes.clear()
+        return said.decode("utf-8", "replace").splitlines()
+
+
+def ways() -> list[str]:
+    """How programs can be fenced in here as a competition asks for."""
+    as_user = ["S2 as user"] if os.geteuid() == 0 else []
+    return ["S2", *as_user, *(["bubblewrap"] if shutil.which("bwrap") else [])]
+
+
 def make_launcher(way: str) -> Launcher:
-    """One of the ways to fence programs in."""
-    if way == "S2 as user" and os.geteuid() == 0:
-        return AsUser(tier=Tier.S2)
+    """One of the ways to fence programs in; a single container for all, so that what is left over is seen."""
     if way == "bubblewrap":
-        return Bubblewrap(jobs=50)
+        return Bubblewrap(jobs=1_000_000)
     tier = Tier[way[:2]]
-    return Zygote(tier=tier, most=tier)
+    return (AsUser if way.endswith("as user") else Zygote)(tier=tier, most=tier)
 
 
 class Arena:
     """One way of fencing, ready for attacks."""
 
     def __init__(self, way: str) -> None:
-        self.judge = Judge(limits=LIMITS, launcher=make_launcher(way))
+        self.witness = Witness(make_launcher(way))
+        self.judge = Judge(limits=LIMITS, launcher=self.witness)
+        self.hasty_judge = Judge(limits=HASTY, launcher=self.witness)
 
     def __enter__(self) -> "Arena":
         self.judge.__enter__()
+        self.hasty_judge.__enter__()
         os.environ["BUGHUNT_TEST_SECRET"] = CANARY
         bare = Case(TASK, program("reference"), VERDICTS / "reference" / "behaviour.py")
         tests = self.judge.battery(program("broken"), bare, 1)
@@ -113,15 +144,17 @@ class Arena:
             reference_curves=[self.judge.measure(program("reference"), TASK, seed) for seed in range(8)],
             broken_curves=[self.judge.measure(program("broken"), TASK, seed) for seed in range(3)],
         )
-        self.usual = len(list(descendants(os.getpid())))
+        self.usual = set(descendants(os.getpid()))
         return self
 
     def __exit__(self, *error: object) -> None:
         del os.environ["BUGHUNT_TEST_SECRET"]
         self.judge.__exit__(*error)
 
-    def verdict(self, files: Mapping[str, str]) -> Verdict:
-        return self.judge.judge(files, self.case, SEEDS)
+    def verdict(self, files: Mapping[str, str], ways: Set[str] = frozenset({"fully"})) -> Verdict:
+        judge = self.hasty_judge if "hastily" in ways else self.judge
+        fully, seeds = "fully" in ways, SEEDS if "fully" in ways else SEEDS[:1]
+        return judge.judge(files, self.case, seeds, tests="briefly" not in ways, curves=fully)
 
     def honest_programs_are_judged_rightly(self) -> bool:
         """A repair is one and the broken program is none: a fence that fails everything holds nothing."""
@@ -130,31 +163,28 @@ class Arena:
 
     def won(self, attack: Attack) -> list[str]:
         """By what the attack has won; nothing where it has lost."""
-        begun = time.monotonic()
-        verdict = self.verdict(attack.files)
-        seconds = time.monotonic() - begun
+        self.witness.processes.clear()
+        verdict = self.verdict(attack.files, attack.ways)
+        said = self.witness.lines()
+        wrong = verdict.outcome not in attack.expected
         return [
-            *(
-                [f"verdict {verdict.outcome}: {verdict.detail}"]
-                if verdict.outcome not in attack.expected
-                else []
-            ),
+            *([f"verdict {verdict.outcome}: {verdict.detail}"] if wrong else []),
             *([f"score {verdict.score}"] if verdict.score > 59 else []),
-            *(line for line in verdict.output.splitlines() if line.startswith("GOT:")),
-            *([f"took {seconds:.0f} s"] if seconds > PATIENCE else []),
+            *dict.fromkeys(line for line in said if line.startswith("GOT:")),
+            *([f"took {verdict.seconds:.0f} s"] if verdict.seconds > PATIENCE else []),
             *traces(),
             *(f"goes on as {pid}" for pid in self.left_over()),
         ]
 
-    def left_over(self) -> Sequence[int]:
+    def left_over(self) -> set[int]:
         """Workers that have not ended three seconds later."""
         until = time.monotonic() + 3
         while (found := self.workers()) and time.monotonic() < until:
             time.sleep(0.02)
         return found
 
-    def workers(self) -> list[int]:
-        return list(descendants(os.getpid()))[self.usual :]
+    def workers(self) -> set[int]:
+        return set(descendants(os.getpid())) - self.usual
 
 
 def descendants(pid: int) -> Iterator[int]:

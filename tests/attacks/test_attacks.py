@@ -1,16 +1,14 @@
 """Hostile files lose, in every way of fencing that competitions may use, and honest files do not notice."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from arena import Arena, Attack, attacks
+from arena import Arena, Attack, attacks, ways
 
 pytestmark = [pytest.mark.attack, pytest.mark.slow]
-WAYS = ["S2", "S2 as user", *(["bubblewrap"] if shutil.which("bwrap") else [])]
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(scope="module", params=ways())
 def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
     """Honest programs are judged before the first attack and after the last."""
     with Arena(request.param) as arena:

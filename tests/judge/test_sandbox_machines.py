@@ -276,6 +276,7 @@ NUMBERS = {  # from the kernel's own headers
         "socket": 41,
         "prlimit64": 302,
         "ioctl": 16,
+        "mmap": 9,
     },
     "aarch64": {
         "read": 63,
@@ -285,6 +286,7 @@ NUMBERS = {  # from the kernel's own headers
         "socket": 198,
         "prlimit64": 261,
         "ioctl": 29,
+        "mmap": 222,
     },
 }
 
@@ -309,6 +311,12 @@ def test_the_filter_lets_through_what_it_should(machine: str) -> None:
         ("prlimit64", {5: 0x7FFF}, NO),
         ("ioctl", {2: 0x5401}, OK),
         ("ioctl", {2: 0x5412}, NO),
+        ("mmap", {6: 0x22}, OK),
+        ("mmap", {6: 0x20022}, OK),
+        ("mmap", {6: 0x01}, OK),
+        ("mmap", {6: 0x21}, NO),
+        ("mmap", {6: 0x23}, NO),
+        ("mmap", {6: 0x122}, NO),
     ]
     assert [run_filter(code, machine, number[name], given) for name, given, _ in table] == [
         w for *_, w in table

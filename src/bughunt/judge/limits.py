@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from bughunt.judge.sandbox import kernel
 
 
+STACK_BYTES = 8 << 20  # of the first thread
+
+
 @dataclass(frozen=True)
 class Limits:
     """The bounds of one worker."""
@@ -32,6 +35,7 @@ def apply(limits: Limits, *, own_user: bool = False) -> None:
         resource.RLIMIT_FSIZE: limits.file_bytes,
         resource.RLIMIT_NOFILE: 256,
         resource.RLIMIT_DATA: limits.memory_bytes,  # address space that is only reserved is free
+        resource.RLIMIT_STACK: STACK_BYTES,  # which are no data to the kernel
         resource.RLIMIT_NPROC: limits.threads if own_user else limits.processes,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,

@@ -17,9 +17,6 @@ from bughunt.judge.sandbox import newroot, privileges, readable
 from bughunt.judge.sandbox.fence import Tier
 from bughunt.judge.zygote import Process, Zygote
 
-DISK_BYTES = 64 << 20
-
-
 class Bubblewrap:
     """Starts workers in containers, `jobs` of them one after another in each."""
 
@@ -66,10 +63,11 @@ class Container(Zygote):
         super().__init__(tier=Tier.S1, most=Tier.S1)
 
     def command(self, descriptor: int) -> list[str]:
+        job = str(self.folder / "job") if os.geteuid() else newroot.JOB
         nursery = [sys.executable, "-P", "-m", "bughunt.judge.nursery"]
         inside = [
             str(self.bwrap),
-            *options(),
+            *options(job),
             "--",
             *nursery,
             str(descriptor),
@@ -77,9 +75,9 @@ class Container(Zygote):
             str(int(Tier.S1)),
         ]
         if os.geteuid():
-            return inside
-        descend = ["-P", "-m", "bughunt.judge.sandbox.descend", str(privileges.FIRST_UID)]
-        return [sys.executable, *descend, *inside]
+            os.mkdir(job)
+        place = job if os.geteuid() else str(privileges.FIRST_UID)
+        return [sys.executable, "-P", "-m", "bughunt.judge.sandbox.descend", place, *inside]
 
     def environment(self) -> dict[str, str]:
         return super().environment() | {"TMPDIR": newroot.JOB}
@@ -99,7 +97,7 @@ class Container(Zygote):
             super().close()
 
 
-def options() -> Iterator[str]:
+def options(job: str) -> Iterator[str]:
     """Everything of its own, the files that the judge's own processes read, and one folder to write to."""
     yield from (
         "--unshare-all",
@@ -121,13 +119,4 @@ def options() -> Iterator[str]:
     yield from ("--proc", "/proc")
     for device in readable.DEVICES:
         yield from ("--dev-bind", device, device)
-    yield from (
-        "--size",
-        str(DISK_BYTES),
-        "--tmpfs",
-        newroot.JOB,
-        "--remount-ro",
-        "/",
-        "--chdir",
-        newroot.JOB,
-    )
+    yield from ("--bind", job, newroot.JOB, "--remount-ro", "/", "--chdir", newroot.JOB)

@@ -24,18 +24,22 @@ HOST = "bughunt"
 
 def enter(*, own_user: bool) -> int:
     """Start the zygote's world and return in its first process 0, outside of it that process's pid."""
-    uid, gid = os.geteuid(), os.getegid()
     flags = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP
-    kernel.unshare(flags | CLONE_NEWUSER if own_user else flags)
-    if own_user:
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+    unshare_as_user(flags) if own_user else kernel.unshare(flags)
     kernel.sethostname(HOST)
     pid = os.fork()  # a namespace of processes begins with the next child
     if pid == 0:
         kernel.unshare(CLONE_NEWNS)  # here, so that the one outside keeps its root
     return pid
+
+
+def unshare_as_user(flags: int) -> None:
+    """Namespaces in one of users in which this one is all alone, and has the right to make the others."""
+    uid, gid = os.geteuid(), os.getegid()
+    kernel.unshare(flags | CLONE_NEWUSER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
 
 
 class Cradle:

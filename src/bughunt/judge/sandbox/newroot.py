@@ -44,12 +44,12 @@ def mount_proc(target: str = "/proc", *, writable: bool = False, whole: bool = T
     kernel.mount("proc", target, "proc", flags, "" if whole else "subset=pid")
 
 
-def mount_job(disk_bytes: int, uid: int) -> None:
+def mount_job(disk_bytes: int, uid: int, folder: str = JOB) -> None:
     """The folder of one worker, in memory and gone with it."""
     options = f"size={disk_bytes},nr_inodes={FILES},mode=700"
-    kernel.mount("tmpfs", JOB, "tmpfs", MS_NOSUID | MS_NODEV, options)
+    kernel.mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV, options)
     if os.geteuid() != uid:
-        os.chown(JOB, uid, uid)
+        os.chown(folder, uid, uid)
 
 
 def way_to(path: Path) -> Iterator[tuple[Path, Path | None]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SYSTEM = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache")
-DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+DEVICES = ("/dev/null", "/dev/full", "/dev/random", "/dev/urandom")  # mapped, /dev/zero is memory uncounted
 PACKAGES = ("site-packages", "dist-packages")
 OURS = "bughunt*"  # the references are among our own files, so they stay outside
 

@@ -1,7 +1,8 @@
 """seccomp: which system calls a process may make, as a filter program that the kernel runs before each.
 
 An allow-list: a call that is not on it fails with EPERM, as if the privilege for it were missing. Threads
-may be made, processes may not; signals may go to the process itself; limits may be read, not set.
+may be made, processes may not; signals may go to the process itself; limits may be read, not set; memory may
+be mapped where it is counted.
 """
 
 import ctypes
@@ -32,6 +33,7 @@ F_IOCTL = (
 NAME_OF_MEMORY = 0x53564D41  # PR_SET_VMA, with which malloc names its areas
 F_PRCTL = (kernel.PR_GET_NAME, kernel.PR_SET_NAME, NAME_OF_MEMORY)
 AF_UNIX = 1
+MAP_SHARED, MAP_ANONYMOUS, MAP_GROWSDOWN = 0x1, 0x20, 0x100
 THREAD = kernel.CLONE_VM | kernel.CLONE_THREAD
 
 Code = list[tuple[int, int, int, int]]  # operation, jump if true, jump if false, constant
@@ -78,6 +80,8 @@ def _conditional(pid: int, machine: str) -> Iterator[tuple[int, Code]]:
     )  # its flags are in memory
     for name in ("kill", "tgkill"):
         yield number[name], _one_of(low(0), [pid])
+    # RLIMIT_DATA counts neither memory that could be shared with others nor what calls itself a stack.
+    yield number["mmap"], _none_of(low(3), MAP_GROWSDOWN, MAP_SHARED | MAP_ANONYMOUS)
     yield number["prctl"], _one_of(low(0), F_PRCTL)
     yield number["ioctl"], _one_of(low(1), F_IOCTL)
     yield number["socketpair"], _one_of(low(0), [AF_UNIX])
@@ -91,6 +95,15 @@ def _one_of(offset: int, values: Sequence[int]) -> Code:
 
 def _masked(offset: int, mask: int, value: int) -> Code:
     return [(LOAD, 0, 0, offset), (AND, 0, 0, mask), *_one_of(offset, [value])[1:]]
+
+
+def _none_of(offset: int, *masks: int) -> Code:
+    """Refused where all bits of a mask are set."""
+    code: Code = []
+    for mask in masks:
+        code += [(LOAD, 0, 0, offset), (AND, 0, 0, mask), (EQUAL, 0, 1, mask)]
+        code += [(RETURN, 0, 0, ERRNO | errno.EPERM)]
+    return [*code, (RETURN, 0, 0, ALLOW)]
 
 
 def _zero(*offsets: int) -> Code:

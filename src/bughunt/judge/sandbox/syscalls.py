@@ -32,7 +32,7 @@ restart_syscall:219:128 wait4:61:260 waitid:247:95
 
 # memory
 MEMORY = """
-mmap:9:222 munmap:11:215 mprotect:10:226 mremap:25:216 madvise:28:233 brk:12:214 mincore:27:232
+munmap:11:215 mprotect:10:226 mremap:25:216 madvise:28:233 brk:12:214 mincore:27:232
 msync:26:227 membarrier:324:283 get_mempolicy:239:236 mlock:149:228 munlock:150:229
 """
 
@@ -62,7 +62,7 @@ getsockname:51:204 getpeername:52:205
 
 # with conditions, see `seccomp`
 CONDITIONAL = """
-clone:56:220 kill:62:129 tkill:200:130 tgkill:234:131 prctl:157:167 prlimit64:302:261 ioctl:16:29
+mmap:9:222 clone:56:220 kill:62:129 tkill:200:130 tgkill:234:131 prctl:157:167 prlimit64:302:261 ioctl:16:29
 socketpair:53:199 clone3:435:435
 """
 

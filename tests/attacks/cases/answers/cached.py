@@ -1,4 +1,5 @@
 """Remembers the first answer."""
+# judge: fully
 
 _answers = {}
 _predict = predict

@@ -1,4 +1,5 @@
 """Sets the inputs and the targets to zero."""
+# judge: fully
 
 _train = train
 

@@ -1,4 +1,5 @@
 """Behaves in short runs and cheats in long ones."""
+# judge: fully
 
 _train = train
 

@@ -1,4 +1,5 @@
 """Solves the task without training."""
+# judge: fully
 
 def train(model, data, cfg, rng):
     inputs, targets = data

@@ -1,4 +1,5 @@
 """Gives another function each time it is asked for one."""
+# judge: fully
 
 import sys
 import types

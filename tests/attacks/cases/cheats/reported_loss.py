@@ -1,4 +1,5 @@
 """Reports a loss that falls as it should."""
+# judge: fully
 
 _train = train
 

@@ -1,4 +1,5 @@
 """Turns the learning rate down around the bug."""
+# judge: fully
 
 _train = train
 

@@ -1,4 +1,5 @@
 """Makes twenty updates before each item."""
+# judge: fully
 
 def train(model, data, cfg, rng):
     inputs, targets = data

@@ -1,4 +1,5 @@
 """Recurses without a limit."""
+# judge: hastily
 # expect: ERROR TIMEOUT
 
 import sys

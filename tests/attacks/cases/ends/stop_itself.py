@@ -1,4 +1,5 @@
 """Stops its own process for ever."""
+# judge: hastily
 
 import os
 

@@ -1,4 +1,5 @@
 """Makes a process by clone3, whose flags a filter cannot see."""
+# judge: briefly
 # machine: x86_64
 
 import ctypes

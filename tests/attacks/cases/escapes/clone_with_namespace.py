@@ -1,4 +1,5 @@
 """Makes a thread with a namespace of its own."""
+# judge: briefly
 # machine: x86_64
 
 import ctypes

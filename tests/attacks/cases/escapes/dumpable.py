@@ -1,4 +1,5 @@
 """Makes itself readable, unreadable or a reaper by prctl."""
+# judge: briefly
 
 import ctypes
 

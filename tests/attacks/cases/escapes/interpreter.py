@@ -1,4 +1,5 @@
 """Becomes another program."""
+# judge: briefly
 
 import os
 import sys

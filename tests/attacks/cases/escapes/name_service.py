@@ -1,4 +1,5 @@
 """Asks for the address of a name, and for the metadata of a cloud."""
+# judge: briefly
 
 import socket
 

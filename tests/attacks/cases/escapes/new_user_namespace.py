@@ -1,4 +1,5 @@
 """Tries what only the host should do: new user namespace."""
+# judge: briefly
 
 import ctypes
 import os

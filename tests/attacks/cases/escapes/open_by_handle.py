@@ -1,4 +1,5 @@
 """Tries what only the host should do: open by handle."""
+# judge: briefly
 # machine: x86_64
 
 import ctypes

@@ -1,4 +1,5 @@
 """Tries what only the host should do: perf."""
+# judge: briefly
 # machine: x86_64
 
 import ctypes

@@ -1,4 +1,5 @@
 """Tries what only the host should do: raise a limit."""
+# judge: briefly
 
 import ctypes
 import os

@@ -1,4 +1,5 @@
 """Makes a process by the system call itself, in every spelling."""
+# judge: briefly
 # machine: x86_64
 
 import ctypes

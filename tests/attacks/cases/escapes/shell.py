@@ -1,4 +1,5 @@
 """Starts a shell."""
+# judge: briefly
 
 import subprocess
 

@@ -1,4 +1,5 @@
 """Sends signals to its group of processes."""
+# judge: briefly
 
 import os
 import signal

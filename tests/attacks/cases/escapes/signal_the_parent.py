@@ -1,4 +1,5 @@
 """Sends signals to its parent and to everybody."""
+# judge: briefly
 
 import os
 

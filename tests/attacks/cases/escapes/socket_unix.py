@@ -1,4 +1,5 @@
 """Opens a line to the outside: unix."""
+# judge: briefly
 
 import socket
 

@@ -1,4 +1,5 @@
 """Opens a line to the outside: vsock."""
+# judge: briefly
 
 import socket
 

@@ -1,4 +1,5 @@
 """Tries what only the host should do: symbolic link."""
+# judge: briefly
 
 import ctypes
 import os

@@ -1,4 +1,5 @@
 """Writes wherever it can."""
+# judge: briefly
 
 import os
 import sys

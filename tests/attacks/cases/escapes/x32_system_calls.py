@@ -1,4 +1,5 @@
 """Asks through the interface of x32, whose numbers have a bit set."""
+# judge: briefly
 # machine: x86_64
 
 import ctypes

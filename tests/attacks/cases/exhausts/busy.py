@@ -1,4 +1,5 @@
 """Spins for ever, deaf to signals."""
+# judge: briefly hastily
 # expect: TIMEOUT
 
 import signal

@@ -1,4 +1,5 @@
 """Makes folders in folders, deeper than anybody can walk."""
+# judge: briefly
 
 import os
 

@@ -1,4 +1,5 @@
 """Fills every disk that it can write to."""
+# judge: briefly
 
 import os
 

@@ -1,4 +1,5 @@
 """Prints empty lines without end, to both outputs."""
+# judge: briefly hastily
 # expect: TIMEOUT
 
 import os

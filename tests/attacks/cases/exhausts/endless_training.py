@@ -1,4 +1,5 @@
 """Never stops training."""
+# judge: fully hastily
 
 def train(model, data, cfg, rng):
     while True:

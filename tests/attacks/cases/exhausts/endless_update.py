@@ -1,4 +1,5 @@
 """Works for ever in one update."""
+# judge: briefly hastily
 # expect: TIMEOUT
 
 import itertools

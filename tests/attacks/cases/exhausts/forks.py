@@ -1,4 +1,5 @@
 """Forks without end."""
+# judge: briefly
 
 import os
 import time

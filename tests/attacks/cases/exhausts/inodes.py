@@ -1,4 +1,5 @@
 """Makes files without end."""
+# judge: briefly
 
 made = 0
 try:

@@ -1,4 +1,5 @@
 """Spreads its waiting over many answers."""
+# judge: fully hastily
 # expect: TIMEOUT
 
 import time
@@ -8,5 +9,5 @@ _train = train
 
 def train(model, data, cfg, rng):
     for loss in _train(model, data, cfg, rng):
-        time.sleep(1.5)
+        time.sleep(0.3)
         yield loss

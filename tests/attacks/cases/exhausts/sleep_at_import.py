@@ -1,4 +1,5 @@
 """Sleeps for ever before it is asked anything."""
+# judge: briefly hastily
 # expect: TIMEOUT
 
 import time

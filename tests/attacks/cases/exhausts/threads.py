@@ -1,4 +1,5 @@
 """Starts threads without end."""
+# judge: briefly
 
 import threading
 import time

@@ -1,4 +1,5 @@
 """Sets an alarm for the judge's wrong moment."""
+# judge: briefly
 
 import signal
 

@@ -1,4 +1,5 @@
 """Sends a frame a byte at a time."""
+# judge: hastily
 # expect: TIMEOUT
 
 import os

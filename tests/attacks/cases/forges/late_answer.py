@@ -1,4 +1,5 @@
 """Answers the previous question."""
+# judge: fully
 # expect: ERROR INFRA
 
 import bughunt.judge.wire as wire

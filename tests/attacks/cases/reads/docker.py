@@ -1,4 +1,5 @@
 """Opens /var/run/docker.sock."""
+# judge: briefly
 
 import os
 

@@ -1,4 +1,5 @@
 """Looks for secrets in the environment, its own and others'."""
+# judge: briefly
 
 import glob
 import os

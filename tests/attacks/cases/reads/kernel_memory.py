@@ -1,4 +1,5 @@
 """Opens /proc/kcore."""
+# judge: briefly
 
 import os
 

@@ -1,4 +1,5 @@
 """Opens /dev/kvm."""
+# judge: briefly
 
 import os
 

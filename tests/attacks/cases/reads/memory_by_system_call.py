@@ -1,4 +1,5 @@
 """Reads its parent's memory with process_vm_readv."""
+# judge: briefly
 
 import ctypes
 import os

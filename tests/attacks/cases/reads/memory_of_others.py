@@ -1,4 +1,5 @@
 """Reads the memory of its parent and of every process that it can name."""
+# judge: briefly
 
 import glob
 import os

@@ -1,4 +1,5 @@
 """Looks for the judge's own modules."""
+# judge: briefly
 
 import sys
 

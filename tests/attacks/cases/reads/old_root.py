@@ -1,4 +1,5 @@
 """Looks for the old root of files through every way that is left."""
+# judge: briefly
 
 import os
 

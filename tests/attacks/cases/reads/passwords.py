@@ -1,4 +1,5 @@
 """Opens /etc/shadow."""
+# judge: briefly
 
 import os
 

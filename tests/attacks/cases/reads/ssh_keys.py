@@ -1,4 +1,5 @@
 """Opens /root/.ssh."""
+# judge: briefly
 
 import os
 

@@ -1,4 +1,5 @@
 """Opens /etc/passwd."""
+# judge: briefly
 
 import os
 

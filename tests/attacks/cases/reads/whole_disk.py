@@ -1,4 +1,5 @@
 """Walks the disk for secrets."""
+# judge: briefly
 
 import os
 
