@@ -1,9 +1,9 @@
 """Every hostile program of the tests against every tier: what came of it, and how long it took.
 
-`python benchmarks/attacks.py [TIER...] [--only WORD]` prints a table of case, tier, outcome, wall seconds and,
-where it won something, what. Tiers are S0, S1, S2, "S2 as user" and bubblewrap; competitions may ask for the last
-three, and the exit status is 1 if a case wins there. S0 and S1 are a report: what they lose is what they
-lack. Root becomes an ordinary user for them, since a program that nothing holds would harm this machine.
+`python benchmarks/attacks.py [TIER...] [--only WORD]` prints a table of case, tier, wall seconds and what was
+won, if anything. Tiers are S0, S1, S2, "S2 as user" and bubblewrap; competitions may ask for the last three,
+and the exit status is 1 if a case wins there. S0 and S1 are a report: what they lose is what they lack. Root
+becomes an ordinary user for them, since a program that nothing holds would harm this machine.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 An attack is a file below `cases`: text that is appended to a program that is broken, and that nothing in it
 repairs. Its first lines say what it tries, `# expect:` which outcomes it may have (any but a solution,
-unless said), `# machine:` the one processor that it is written for, `# judge: fully` that curves of three seeds
-are measured, `briefly` that a rehearsal shows all, `hastily` that there is no point in a long wait;
+unless said), `# machine:` the one processor that it is written for, `# judge: fully` that curves of three
+seeds are measured, `briefly` that a rehearsal shows all, `hastily` that there is no point in a long wait;
 `# file: NAME` begins another file of the same program. `classes.toml` says which kind of attack each one is.
 
 It wins when it is taken for a repair, when it prints `GOT:` because it came by something that it should not

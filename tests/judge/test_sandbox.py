@@ -230,6 +230,31 @@ def test_memory_is_refused_at_the_limit(zygote: Zygote) -> None:
     assert refusal(zygote, body, memory_bytes=1 << 30).kind == "memory"
 
 
+@pytest.mark.parametrize(
+    "area",
+    [
+        "mmap.mmap(-1, 1 << 20)",
+        "mmap.mmap(os.open('/dev/zero', os.O_RDWR), 1 << 20)",
+        "mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x100)",
+    ],
+    ids=["shared", "zeros", "stack"],
+)
+def test_memory_that_is_not_counted_cannot_be_had(zygote: Zygote, area: str) -> None:
+    """RLIMIT_DATA knows neither what could be shared nor what calls itself a stack."""
+    message = refusal(zygote, f"import mmap\n{area}").message
+    assert message.startswith(("PermissionError", "FileNotFoundError"))
+
+
+def test_address_space_that_is_only_reserved_is_free(zygote: Zygote) -> None:
+    """A GPU's driver reserves more than there is memory, so that the limit is not one of address space."""
+    body = (
+        "import mmap\n"
+        "flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000\n"
+        "return len(mmap.mmap(-1, 1 << 36, flags=flags, prot=0))"
+    )
+    assert asked(zygote, body, memory_bytes=1 << 30) == 1 << 36
+
+
 def test_the_zygote_forks_with_a_single_thread(zygote: Zygote) -> None:
     """A fork beside threads of OpenMP or autograd can hang."""
     pid = descendants(zygote.process.pid)[0] if zygote.tier == Tier.S2 else zygote.process.pid
