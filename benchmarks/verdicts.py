@@ -123,13 +123,10 @@ def bounds(errors: int, count: int) -> tuple[float, float]:
 
 
 def alone(found: Sequence[Found], layer: str) -> str:
-    told = {
-        right: [one for one in found if one.right == right and layer in one.layers] for right in (True, False)
-    }
-    accepted = sum(one.layers[layer] for one in told[False])
-    refused = sum(not one.layers[layer] for one in told[True])
-    wrong, right = len(told[False]), len(told[True])
-    return f"{accepted:4} of {wrong:4} wrong accepted, {refused:4} of {right:4} right refused"
+    asked = [one for one in found if layer in one.layers]
+    right, wrong = ([one.layers[layer] for one in asked if one.right == side] for side in (True, False))
+    accepted, refused = sum(wrong), len(right) - sum(right)
+    return f"{accepted:4} of {len(wrong):4} wrong accepted, {refused:4} of {len(right):4} right refused"
 
 
 def only_one(found: Sequence[Found]) -> dict[str, set[str]]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bughunt_mutator import disguise_tree
 
 from bughunt.judge.judge import Case, Judge, syntax_error
 from bughunt.judge.limits import Limits
@@ -117,3 +118,55 @@ def test_a_bad_reference_is_not_the_players_fault(judge, case):
 def test_a_file_that_is_not_python_is_told_by_line(text, expected):
     assert syntax_error({"train.py": text}).startswith(expected)
     assert bool(syntax_error({"train.py": text})) == bool(expected)
+
+
+def test_one_curve_is_enough_where_every_probe_is_the_references_own(judge, case):
+    seeds = [curve.seed for curve in case.reference_curves][:3]
+    verdict = judge.judge(program("identical"), case, seeds)
+    assert (verdict.outcome, len(verdict.curves)) == (Outcome.SOLVED, 1)
+    assert verdict.stopped == "every probe is the reference's on the same seed"
+    everything = judge.judge(program("identical"), case, seeds, stop_early=False)
+    assert (everything.outcome, len(everything.curves), everything.stopped) == (Outcome.SOLVED, 3, "")
+
+
+def test_one_curve_is_enough_where_a_test_fails(judge, case):
+    verdict = judge.judge(program("broken"), case, SEEDS)
+    assert (verdict.outcome, len(verdict.curves)) == (Outcome.UNFIXED, 1)
+    assert verdict.stopped == "a behaviour test fails"
+
+
+def test_the_verdict_says_what_each_layer_saw(judge, case):
+    assert judge.judge(program("identical"), case, SEEDS).layers == {
+        "tests": True,
+        "differential": True,
+        "curves": True,
+    }
+    other = judge.judge(program("other_draws"), case, SEEDS).layers
+    assert other == {"tests": True, "differential": False, "moments": True, "curves": True}
+    assert "differential" not in judge.judge(program("split_layer"), case, SEEDS).layers
+
+
+def test_where_a_run_leaves_the_reference_is_told_with_the_gradients_of_that_step(judge, case):
+    found = judge.judge(program("broken"), case, SEEDS, curves=False).differential
+    assert (found.passed, found.first_step, found.what) == (False, 2, "gradient of linear.bias")
+    assert set(found.gradients) == {"linear.weight", "linear.bias"}
+    assert found.gradients["linear.bias"] == found.deviation > 1e-3
+
+
+def test_each_of_several_bugs_has_its_own_tests(judge, case):
+    (forgets,) = case.fail_to_pass
+    two = replace(case, bugs=[[forgets], ["test_predictions_are_repeatable"]])
+    assert judge.judge(program("identical"), two, SEEDS[:1]).repaired == [True, True]
+    assert judge.judge(program("broken"), two, SEEDS[:1]).repaired == [False, True]
+
+
+def test_a_pasted_reference_is_flagged_in_a_ranked_game_only(judge, case):
+    plain = program("reference")
+    cover = disguise_tree(plain, 5, keep=frozenset({"Config", "build", "train", "predict"})).files
+    handed = {"train.py": cover["train.py"].replace("zero_grad()", "zero_grad")}
+    ranked = replace(case, handed_out=handed, repaired=cover, ranked=True)
+    flagged = judge.judge(plain, ranked, SEEDS[:1])
+    assert (flagged.outcome, flagged.layer, flagged.passed) == (Outcome.FLAGGED, "text", False)
+    honest = judge.judge(cover, ranked, SEEDS[:1])
+    assert (honest.outcome, honest.change.lines, honest.change.par) == (Outcome.SOLVED, 1, 1)
+    assert judge.judge(plain, replace(ranked, ranked=False), SEEDS[:1]).outcome is Outcome.SOLVED

@@ -1,7 +1,7 @@
 """Where a program's text comes from: how much of it was changed, and whether it was pasted.
 
-A challenge is a reference in disguise, so an honest repair keeps the disguise's names. A text that has the
-reference's names instead, or its structure under names of neither, was not made from what was handed out.
+A challenge is a reference in disguise, so an honest repair keeps the disguise's names. A text with the
+reference's structure and without those names was not made from what was handed out.
 """
 
 import ast
@@ -13,7 +13,7 @@ from bughunt.judge.verdict import Change
 
 Files = Mapping[str, str]
 FEWEST_NAMES = 3  # a disguise of fewer tells nothing
-TAKEN, KEPT, ALIKE = 0.5, 0.5, 0.95  # shares of names and of lines
+KEPT, ALIKE = 0.5, 0.9  # shares of names and of lines
 
 
 def change(handed_out: Files, files: Files, repaired: Files) -> Change:
@@ -22,15 +22,11 @@ def change(handed_out: Files, files: Files, repaired: Files) -> Change:
 
 
 def pasted(files: Files, handed_out: Files, reference: Files) -> bool:
-    """Whether a program is nearer to the reference than repairing what was handed out can bring it."""
-    mine, given, theirs = (names(one) for one in (files, handed_out, reference))
-    covers, originals = given - theirs, theirs - given
-    if min(len(covers), len(originals)) < FEWEST_NAMES:
+    """Whether a program is the reference's text under other names than the disguise gave it."""
+    covers = names(handed_out) - names(reference)
+    if len(covers) < FEWEST_NAMES:
         return False
-    kept = len(covers & mine) / len(covers)
-    taken = len(originals & mine) / len(originals)
-    if taken >= TAKEN > kept:
-        return True
+    kept = len(covers & names(files)) / len(covers)
     return kept < KEPT and alike(files, reference) >= ALIKE
 
 

@@ -87,6 +87,7 @@ class Hearing:
             try:
                 data = task.data(seed)
                 model = program.build(seed, **config)
+                program.parameters(model)  # what is no model is told here
                 run = program.train(model, data.train, seed, **config)
                 if not run.next(1):
                     message = "train ends before its first update"
@@ -173,13 +174,21 @@ class Hearing:
 
     def _pasted(self) -> bool:
         case = self._case
-        return case.ranked and pasted(self._files, case.handed_out, case.reference_files)
+        try:
+            return case.ranked and pasted(self._files, case.handed_out, case.reference_files)
+        except RecursionError:
+            return False
 
     def _change(self) -> Change | None:
         case = self._case
         if not case.handed_out or not case.repaired:
             return None
-        return change(case.handed_out, self._files, case.repaired)
+        try:
+            return change(case.handed_out, self._files, case.repaired)
+        except (
+            RecursionError
+        ):  # an expression deeper than the interpreter's stack, which compiled all the same
+            return None
 
     def _evidence(self) -> Evidence:
         return Evidence(

@@ -1,0 +1,75 @@
+"""The proving ground's own claims: its edits fit, its generated files are what they are said to be."""
+
+import ast
+import random
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bughunt import references
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import verdicts  # noqa: E402
+from proving import ground, proofs, rewrites  # noqa: E402
+
+from bughunt.judge.judge import Judge  # noqa: E402
+
+HAND_MADE = [
+    pytest.param(path.stem, kind, name, edits, id=f"{path.stem} {kind} {name}")
+    for path in sorted(ground.HAND_MADE.glob("*.toml"))
+    for kind, entries in tomllib.loads(path.read_text(encoding="utf-8")).items()
+    for name, edits in entries.items()
+]
+
+
+@pytest.fixture(scope="module")
+def judge():
+    with Judge() as judge:
+        yield judge
+
+
+@pytest.mark.parametrize(("slug", "kind", "name", "edits"), HAND_MADE)
+def test_an_edit_fits_its_reference_and_leaves_a_program(slug, kind, name, edits):
+    files = references.load(slug).files
+    changed = ground.edited(files, edits)
+    assert kind in ("right", "wrong"), name
+    assert changed != files
+    for text in changed.values():
+        ast.parse(text)
+
+
+@pytest.mark.parametrize("name", rewrites.EXACT)
+def test_an_exact_rewrite_keeps_every_bit(judge, name):
+    reference = references.load("trainer-loop" if name == "renamed-layers" else "numpy-mlp")
+    changed = rewrites.EXACT[name](reference.files, random.Random(1))
+    assert changed is not None
+    assert changed != reference.files
+    assert proofs.equal(judge, reference, changed) == "bits"
+
+
+def test_the_proof_of_equality_sees_a_mutant(judge):
+    reference = references.load("numpy-mlp")
+    broken = ground.mutated(reference.files, ground.mutants("numpy-mlp")[0])
+    assert proofs.equal(judge, reference, broken) == ""
+    assert proofs.elsewhere(judge, reference, broken)
+    assert not proofs.elsewhere(judge, reference, reference.files)
+
+
+def test_the_same_seed_gives_the_same_files():
+    reference = references.load("numpy-mlp")
+    first, second = (
+        [file for file, _ in zip(ground.generated_right(reference, 3), range(4), strict=False)]
+        for _ in range(2)
+    )
+    assert first == second
+    assert len({str(file.files) for file in first}) == 4
+
+
+def test_bounds_are_those_of_clopper_and_pearson():
+    # 0 of n: 1 - 0.05 ** (1 / n); 1 of 10 by the tables of the F distribution: 0.0025 to 0.4450.
+    assert verdicts.bounds(0, 600) == pytest.approx((0.0, 0.00498), abs=1e-5)
+    assert verdicts.bounds(1, 10) == pytest.approx((0.0025, 0.4450), abs=1e-4)
