@@ -6,8 +6,8 @@ draws its random numbers differently, and the curves, as many as can still chang
 
 import time
 import warnings
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Self
 
@@ -15,6 +15,7 @@ from bughunt.judge.battery import run_battery
 from bughunt.judge.case import Case, Files, OnEvent
 from bughunt.judge.curves import train_and_measure
 from bughunt.judge.differential import Yardstick, pinned_differential, yardstick
+from bughunt.judge.familiar import familiar
 from bughunt.judge.hearing import Hearing
 from bughunt.judge.limits import Limits
 from bughunt.judge.memory import remembering
@@ -23,11 +24,12 @@ from bughunt.judge.program import ProgramError, RemoteProgram, open_program
 from bughunt.judge.sandbox.fence import Tier
 from bughunt.judge.verdict import Curve, Differential, Outcome, TestResult, Verdict
 from bughunt.judge.zygote import Launcher, Zygote
-from bughunt.task import Task
+from bughunt.task import Program, Task
 
 __all__ = ["Case", "Files", "Judge", "OnEvent", "syntax_error"]
 
 KEPT = 32  # yardsticks
+NAMED = 0  # the seed of the one that names are taken from
 
 
 class Judge:
@@ -125,7 +127,7 @@ class Judge:
         """The behaviour tests on one program."""
         tell = on_event or _nobody
         return run_battery(
-            lambda: self.open(files, case.task, device),
+            lambda: self._familiar(files, case, device),
             remembering(case.task),
             case.test_path,
             seed,
@@ -166,6 +168,18 @@ class Judge:
             self.open(files, case.task, device) as candidate,
         ):
             return equal_moments(candidate, reference, remembering(case.task), seed, case.configuration)
+
+    @contextmanager
+    def _familiar(self, files: Files, case: Case, device: str | None) -> Iterator[Program]:
+        """A program in a fresh worker, its tensors under the names that the tests were written for."""
+        task = case.task
+        with self.open(files, task, device) as program:
+            if not task.trains or files == case.reference_files:
+                yield program
+                return
+            where = device or self._device
+            ours = self._yardstick(case.reference_files, remembering(task), NAMED, case.configuration, where)
+            yield familiar(program, list(ours.pinned.state))
 
     def open(self, files: Files, task: Task, device: str | None = None) -> RemoteProgram:
         """A program in a fresh worker."""

@@ -1,6 +1,7 @@
 """Which of a candidate's tensors stands for which of the reference's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from difflib import SequenceMatcher
 
 import numpy as np
 import torch
@@ -17,38 +18,59 @@ def trained(program: Program, model: Model, state: Mapping[str, Value]) -> list[
     return [name for name in names if is_floating(state[name])]
 
 
-def map_names(
+def mappings(
     wanted: Mapping[str, Value], offered: Mapping[str, Value], all_wanted: Mapping[str, Value]
-) -> dict[str, str] | None:
-    """Candidate's name -> reference's name, or None.
+) -> list[dict[str, str]]:
+    """Candidate's name -> reference's name, in every way that is worth a try; none where shapes do not fit.
 
-    Equal names first, then what is left over in order, where the shapes agree. A candidate that has untied
-    what the reference ties has one tensor more, which the reference's state knows by name.
+    Equal names first, then what is left over where the shapes agree: in order, and by likeness of the names.
+    A candidate that has untied what the reference ties has one tensor more, which the reference's state knows
+    by name.
     """
     names = {name: name for name in offered if name in all_wanted}
     left = [name for name in wanted if name not in names]
     open_ = [name for name in offered if name not in names]
     if len(left) != len(open_):
-        return None
-    names |= _in_order(open_, left, offered, wanted)
-    fits = all(_shape(offered[mine]) == _shape(all_wanted[theirs]) for mine, theirs in names.items())
-    return names if fits else None
+        return []
+    ways = [names | _paired(open_, left, offered, wanted, alike) for alike in (_first, _most_alike)]
+    fitting = [way for way in ways if _fit(way, offered, all_wanted)]
+    return fitting[:1] if fitting[1:] == fitting[:1] else fitting
 
 
-def _in_order(
+def map_names(
+    wanted: Mapping[str, Value], offered: Mapping[str, Value], all_wanted: Mapping[str, Value]
+) -> dict[str, str] | None:
+    """The first of `mappings`, or None."""
+    return next(iter(mappings(wanted, offered, all_wanted)), None)
+
+
+def _paired(
     mine: Sequence[str],
     theirs: Sequence[str],
     offered: Mapping[str, Value],
     wanted: Mapping[str, Value],
+    choose: Callable[[str, Sequence[str]], str],
 ) -> dict[str, str]:
-    """Pairs of equal shape, each shape in its own order: a layer may have moved in the file."""
+    """Pairs of equal shape: a layer may have moved in the file."""
     waiting = list(theirs)
     pairs = {}
     for name in mine:
         same = [other for other in waiting if _shape(wanted[other]) == _shape(offered[name])]
-        pairs[name] = (same or waiting)[0]
+        pairs[name] = choose(name, same or waiting)
         waiting.remove(pairs[name])
     return pairs
+
+
+def _first(_name: str, others: Sequence[str]) -> str:
+    return others[0]
+
+
+def _most_alike(name: str, others: Sequence[str]) -> str:
+    return max(others, key=lambda other: SequenceMatcher(None, name, other).ratio())
+
+
+def _fit(way: Mapping[str, str], offered: Mapping[str, Value], wanted: Mapping[str, Value]) -> bool:
+    return all(_shape(offered[mine]) == _shape(wanted[theirs]) for mine, theirs in way.items())
 
 
 def is_floating(value: Value) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from bughunt.judge.curves import Watched, measure
-from bughunt.judge.mapping import RUNNING, array, like, map_names, trained
+from bughunt.judge.mapping import RUNNING, array, like, mappings, trained
 from bughunt.judge.program import ProgramError
 from bughunt.task import Data, Model, Program, Task, Value
 
@@ -55,15 +55,16 @@ def one_ulp_off(pinned: Pin, seed: int) -> Pin:
     return Pin({name: _nudged(value, rng) for name, value in pinned.weights.items()}, pinned.state)
 
 
-def load(program: Program, model: Model, pinned: Pin) -> dict[str, str] | None:
+def load(program: Program, model: Model, pinned: Pin, way: int = 0) -> dict[str, str] | None:
     """Copy pinned weights into a model; its names -> the reference's, or None where they do not map."""
     state = program.state(model)
     offered = {name: state[name] for name in trained(program, model, state)}
-    names = map_names(pinned.weights, offered, pinned.state)
-    if names is not None:
-        source = {**pinned.state, **pinned.weights}
-        program.load_state(model, {mine: source[theirs] for mine, theirs in names.items()})
-    return names
+    ways = mappings(pinned.weights, offered, pinned.state)
+    if way >= len(ways):
+        return None
+    source = {**pinned.state, **pinned.weights}
+    program.load_state(model, {mine: source[theirs] for mine, theirs in ways[way].items()})
+    return ways[way]
 
 
 def trace(
@@ -77,11 +78,15 @@ def trace(
     draw: object = 0,
     steps: int | None = None,
     looks: Sequence[int] = (),
+    way: int = 0,
 ) -> Trace | None:
-    """Train from pinned weights and note everything, under the reference's names; None if they do not map."""
+    """Train from pinned weights and note everything, under the reference's names; None if they do not map.
+
+    `way` is which of the possible mappings to take.
+    """
     config = task.configurations[configuration]
     model = program.build(seed, **config)
-    names = load(program, model, pinned)
+    names = load(program, model, pinned, way)
     if names is None:
         return None
     seen = Trace()
