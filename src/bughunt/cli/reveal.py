@@ -114,6 +114,7 @@ def _explain(session: Session, challenge: "Challenge") -> None:
             post_mortem=sealed.post_mortem,
             evidence=list(sealed.evidence),
             repair=repair,
+            diagnosis=diagnosis(session, challenge),
             attempts=len(progress.attempts),
             hints=len(progress.hints),
             notes=progress.notes,
@@ -125,8 +126,43 @@ def _explain(session: Session, challenge: "Challenge") -> None:
         lines += ["", repair]
     lines += ["", *(f"In the wild   {address}" for address in sealed.evidence)]
     lines += [f"You wrote     {text}" for text in progress.notes]
+    lines += [f"Attempt {told['attempt']:<6}{_left(told)}" for told in diagnosis(session, challenge)]
     lines.append(f"Attempts      {len(progress.attempts)}, hints {len(progress.hints)}")
     session.say("\n".join(lines) + "\n\nbughunt next")
+
+
+def diagnosis(session: Session, challenge: "Challenge") -> list[dict[str, object]]:
+    """For each attempt: where it left the reference, in which tensors, and what decided."""
+    from bughunt.judge.plain import finite
+    from bughunt.play.attempt import stored_verdict
+
+    told = []
+    for attempt in session.state().of(challenge.id).attempts:
+        verdict = stored_verdict(session.workspace, challenge.id, attempt["attempt"])
+        if verdict is None:
+            continue
+        seen = verdict.differential
+        told.append(
+            {
+                "attempt": attempt["attempt"],
+                "verdict": str(verdict.outcome),
+                "layer": verdict.layer,
+                "layers": dict(verdict.layers),
+                "first_step": seen.first_step if seen else None,
+                "what": seen.what if seen and not seen.passed else "",
+                "deviation": finite(seen.deviation) if seen else None,
+                "gradients": finite(dict(seen.gradients)) if seen else {},
+            }
+        )
+    return told
+
+
+def _left(told: Mapping[str, object]) -> str:
+    """One line on an attempt."""
+    head = f"{told['verdict']}, decided by {told['layer']}"
+    if told["first_step"] is None:
+        return head
+    return f"{head}; left the reference at step {told['first_step']}: {told['what']}"
 
 
 def reversal(broken: Mapping[str, str], repaired: Mapping[str, str]) -> str:

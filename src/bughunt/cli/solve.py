@@ -1,6 +1,7 @@
 """Working on a challenge: check, submit and note."""
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -170,6 +171,11 @@ def judged(session: Session, result: "Attempt") -> dict[str, object]:
         "curve": _curve(result),
         "observation": observation(challenge, verdict),
         "detail": verdict.detail,
+        "layer": verdict.layer,
+        "layers": dict(verdict.layers),
+        "stopped": verdict.stopped,
+        "left_reference_at": verdict.differential.first_step if verdict.differential else None,
+        "change": asdict(verdict.change) if verdict.change else None,
         "output": verdict.output[-4000:],
         "changed": dict(result.changed),
         "seeds": result.seeds,
@@ -193,6 +199,8 @@ def _curve(result: "Attempt") -> dict[str, object] | None:
         "values": [list(curve.values) for curve in curves],
         "metric": challenge.metric,
         "metrics": [list(curve.metrics) for curve in curves],
+        "gradient_norms": [list(curve.gradient_norms) for curve in curves],
+        "update_ratios": [{name: list(ratios) for name, ratios in c.update_ratios.items()} for c in curves],
         "reference_final": [min(ends), max(ends)],
         "broken_final": [run[-1] for run in known.broken],
     }

@@ -20,6 +20,7 @@ ENVELOPE = 50.0  # times the reference's own deviation under one unit in the las
 WAYS = 2  # of mapping names that are tried
 GRADIENT_OF = "gradient of "
 REPEATED = 1e-6  # relative, between two runs of one program on one seed
+OWN = 10.0  # times what one unit in the last place does to a running statistic
 INITIAL_SEEDS, FEWEST_VALUES = 6, 12
 UNMAPPABLE = Differential(False, False, float("inf"), None, "parameters that cannot be mapped")
 
@@ -145,8 +146,9 @@ def _departures(yours: Trace, ours: Trace, ulp: Trace, tolerance: float) -> Iter
         yield Departure(len(yours.losses), "number of updates", float("inf"), 0.0)
     for name, value in ours.weights.items():
         if name.endswith(RUNNING) or not ours.gradients[-1:] or not ours.gradients[-1]:
-            far = distance(yours.weights.get(name), value)
-            yield Departure(len(ours.losses), name, far, max(STATISTICS, 10 * tolerance))
+            moved = distance(ulp.weights.get(name), value) if name in ulp.weights else 0.0
+            allowed = max(STATISTICS, 10 * tolerance, OWN * moved)
+            yield Departure(len(ours.losses), name, distance(yours.weights.get(name), value), allowed)
 
 
 def _gradients(yours: Trace, ours: Trace, step: int, allowed: float) -> Iterator[Departure]:

@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 
 from bughunt.task import Model, Program, Value
 
+MARGIN = 1.05  # by which names have to be more alike than in the order that they come in
+
 
 def familiar(program: Program, names: Sequence[str]) -> Program:
     """The program, with the state of its models in the reference's order and under the reference's names."""
@@ -47,17 +49,15 @@ class _Familiar:
             return {}
         if set(mine) == set(self._names):
             return {name: name for name in mine}
-        if [_end(name) for name in mine] == [_end(name) for name in self._names]:
-            return dict(zip(mine, self._names, strict=True))
-        return self._by_likeness(mine)
+        in_order = dict(zip(mine, self._names, strict=True))
+        by_likeness = self._by_likeness(mine)
+        return by_likeness if _likeness(by_likeness) > MARGIN * _likeness(in_order) else in_order
 
     def _by_likeness(self, mine: Sequence[str]) -> dict[str, str]:
         waiting, pairs = list(self._names), {}
         for name in mine:
-            open_ = [other for other in waiting if _end(other) == _end(name)]
-            if not open_:
-                return {}
-            pairs[name] = max(open_, key=lambda other: SequenceMatcher(None, name, other).ratio())
+            same = [other for other in waiting if _end(other) == _end(name)]
+            pairs[name] = max(same or waiting, key=lambda other: _ratio(name, other))
             waiting.remove(pairs[name])
         return pairs
 
@@ -75,3 +75,11 @@ class _Familiar:
 def _end(name: str) -> str:
     """`weight` of `blocks.0.linear.weight`."""
     return name.rpartition(".")[2]
+
+
+def _ratio(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other).ratio()
+
+
+def _likeness(pairs: Mapping[str, str]) -> float:
+    return sum(_ratio(mine, theirs) for mine, theirs in pairs.items())

@@ -11,7 +11,7 @@ from bughunt.bugsets.change import changed_lines
 from bughunt.bugsets.seeds import choose_seeds, digest
 from bughunt.errors import MachineError
 from bughunt.judge.plain import finite
-from bughunt.judge.verdict import Curve, Outcome, TestResult, Verdict
+from bughunt.judge.verdict import Change, Curve, Differential, Outcome, TestResult, Verdict
 from bughunt.play.files import write_text, write_tree
 from bughunt.play.hints import points
 from bughunt.play.syntax import first_fault
@@ -144,8 +144,16 @@ def stored_verdict(workspace: Workspace, challenge: str, number: int) -> Verdict
     fields["outcome"] = Outcome(fields["outcome"])
     fields["tests"] = [TestResult(**test) for test in fields["tests"]]
     fields["curves"] = [Curve(**_with_nan(curve)) for curve in fields["curves"]]
-    fields["differential"] = None
+    seen, change = fields["differential"], fields.get("change")
+    fields["differential"] = (
+        Differential(**{**seen, "deviation": _number(seen["deviation"])}) if seen else None
+    )
+    fields["change"] = Change(**change) if change else None
     return Verdict(**fields)
+
+
+def _number(value: float | None) -> float:
+    return math.inf if value is None else value
 
 
 def _with_nan(curve: Mapping[str, Any]) -> dict[str, Any]:

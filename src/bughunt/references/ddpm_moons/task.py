@@ -54,6 +54,16 @@ TASK = Task(
     small={"steps": 8, "levels": 9, "hidden": 20, "batch": 50},
     probes=15,
     floor=0.0025,
-    exports=("betas", "code", "diffuse", "loss", "guess_noise", "step_back", "update_average"),
+    exports=(
+        "batches",
+        "betas",
+        "code",
+        "diffuse",
+        "guess_noise",
+        "learning_rate",
+        "loss",
+        "step_back",
+        "update_average",
+    ),
     cpu_seconds=1.7,
 )

@@ -35,6 +35,16 @@ TASK = Task(
     steps=280,
     small={"steps": 6, "batch": 16, "first": 3, "second": 5},
     rng="numpy",
-    exports=("conv", "conv_back", "max_pool", "max_pool_back", "mean_pool", "mean_pool_back", "gradients"),
+    exports=(
+        "conv",
+        "conv_back",
+        "gradients",
+        "learning_rate",
+        "max_pool",
+        "max_pool_back",
+        "mean_pool",
+        "mean_pool_back",
+        "relu",
+    ),
     cpu_seconds=2.0,
 )
