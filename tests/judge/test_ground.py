@@ -2,6 +2,7 @@
 
 import ast
 import random
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -49,6 +50,17 @@ def test_an_exact_rewrite_keeps_every_bit(judge, name):
     assert changed is not None
     assert changed != reference.files
     assert proofs.equal(judge, reference, changed) == "bits"
+
+
+@pytest.mark.parametrize("slug", references.slugs())
+def test_what_the_tests_call_by_name_keeps_its_name_in_a_disguise(slug):
+    reference = references.load(slug)
+    if not reference.test_path.exists():
+        pytest.skip("has no tests yet")
+    made = set(re.findall(r"^(?:def|class) (\w+)", "\n".join(reference.files.values()), re.MULTILINE))
+    called = re.findall(r"\.call\(\s*\"([\w.]+)\"", reference.test_path.read_text(encoding="utf-8"))
+    known = {part for name in reference.task.exports for part in name.split(".")}
+    assert {name.split(".")[-1] for name in called} & made <= known | rewrites.CONTRACT
 
 
 def test_the_proof_of_equality_sees_a_mutant(judge):
