@@ -4,8 +4,9 @@ from bughunt_mutator.disguise import Disguise, DisguiseError, disguise
 from bughunt_mutator.edit import Edit, EditError, apply, reverse, revert
 from bughunt_mutator.engine import Mutant, choose, enumerate_mutants
 from bughunt_mutator.operator import Example, Operator, OperatorError, Proposal
+from bughunt_mutator.refusals import SourceError
 from bughunt_mutator.registry import load_operators
-from bughunt_mutator.source import SourceError, SourceFile
+from bughunt_mutator.source import SourceFile
 from bughunt_mutator.tree import TreeDisguise, disguise_tree, enumerate_tree, mutated
 
 __all__ = [

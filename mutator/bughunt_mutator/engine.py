@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from bughunt_mutator import registry
 from bughunt_mutator.edit import Edit, in_order
 from bughunt_mutator.edit import apply as splice
 from bughunt_mutator.operator import Operator, OperatorError, Proposal, Value
+from bughunt_mutator.refusals import line_of
 from bughunt_mutator.source import SourceFile
 from bughunt_mutator.trees import Trees
 
@@ -63,7 +65,12 @@ class Found:
 
 def enumerate_mutants(text: str, only: Iterable[str] | None = None) -> list[Mutant]:
     """Every mutant of a text: all parse, all differ from it and from one another."""
-    file = SourceFile(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the parser thinks of other people's literals
+        return _enumerated(SourceFile(text), only)
+
+
+def _enumerated(file: SourceFile, only: Iterable[str] | None) -> list[Mutant]:
     trees = Trees(file)
     seen: Counter[tuple[str, ...]] = Counter()
     mutants = []
@@ -128,7 +135,7 @@ def _line_number(source: str, edit: Edit) -> int:
     """The line of the first code that an edit touches, behind comments that go with it."""
     above = COMMENTS.match(edit.old)
     skipped = above.end() if above and above.end() < len(edit.old) else 0
-    return source.count("\n", 0, edit.start + skipped) + 1
+    return line_of(source, edit.start + skipped)
 
 
 def _line_at(source: str, position: int) -> str:

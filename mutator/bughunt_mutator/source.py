@@ -11,28 +11,30 @@ from bughunt_mutator import layout, precedence
 from bughunt_mutator.aliases import Aliases
 from bughunt_mutator.edit import Edit
 from bughunt_mutator.index import Index, Span
+from bughunt_mutator.refusals import SourceError, line_of, refuse
 
 BOM = "\ufeff"
 Definition = TypeVar("Definition", cst.FunctionDef, cst.ClassDef)
 STATEMENTS = (cst.SimpleStatementLine, cst.BaseCompoundStatement)
 
 
-class SourceError(ValueError):
-    """A text that is not a Python file."""
-
-
 class SourceFile:
     """The text of one Python file, its tree, and where each node stands in the text."""
 
     def __init__(self, text: str) -> None:
+        refuse(text)
         start = len(BOM) if text.startswith(BOM) else 0
         try:
             self.module = cst.parse_module(text[start:])
         except cst.ParserSyntaxError as error:
             raise SourceError(f"line {error.raw_line}: {error.message}") from error
         index = Index(self.module, start)
-        if "".join(index.tokens) != text[start:]:
-            raise SourceError("the parser does not give this text back unchanged")
+        if (written := "".join(index.tokens)) != text[start:]:
+            same = zip(written, text[start:], strict=False)
+            at = next((at for at, (one, two) in enumerate(same) if one != two), len(written))
+            raise SourceError(
+                f"line {line_of(text, start + at)}: the parser does not give this back unchanged"
+            )
         index.clamp(len(text))
         self.source = text
         self.index = index
@@ -106,7 +108,7 @@ class SourceFile:
 
     def line(self, node: cst.CSTNode) -> int:
         """The line that a node starts on, from 1."""
-        return self.source.count("\n", 0, self.span(node)[0]) + 1
+        return line_of(self.source, self.span(node)[0])
 
     # Writing
 

@@ -42,8 +42,8 @@ class Trees:
         meaning = self.meaning(edits)
         if not meaning or meaning in self.seen:
             return False
-        guarded = any(edit.guarded is not None for edit in edits)
-        if guarded and self.meaning([_guarded(edit) for edit in edits]) != meaning:
+        doubtful = any(edit.guarded is not None for edit in edits)
+        if doubtful and self.meaning([_guarded(edit) for edit in edits]) != meaning:
             return False
         self.seen.add(meaning)
         return True
@@ -142,7 +142,7 @@ class Suite:
         if not body or body[0].col_offset != len(margin) or not self._is_closed(text, end):
             return None
         if "\t" in margin + text or "\\" in text:
-            return body if self._is_at(margin, text, body[0].lineno - (2 if margin else 1)) else None
+            return body if _is_at(margin, text, body[0].lineno - (2 if margin else 1)) else None
         return body
 
     def difference(self, first: int, last: int, statements: Sequence[ast.stmt]) -> Meaning:
@@ -164,7 +164,7 @@ class Suite:
         old = self.body[place]
         if type(old) is not type(new) or _header(old) != _header(new):
             return ()
-        pairs = [(getattr(old, name, None), getattr(new, name, None)) for name in SUITES]
+        pairs = [(getattr(old, name, []), getattr(new, name, [])) for name in SUITES]
         if any(bool(one) != bool(other) for one, other in pairs):
             return ()
         blocks = [other for one, other in pairs if one]
@@ -179,11 +179,6 @@ class Suite:
         suite, block = differing[0]
         return suite.difference(0, len(suite.body) - 1, block)
 
-    def _is_at(self, margin: str, text: str, line: int) -> bool:
-        """Whether a line has just this margin: a tab is one column, and a margin can be continued."""
-        lines = NEWLINE.split(text)
-        return lines[line].startswith(margin) and not (line and lines[line - 1].endswith("\\"))
-
     def _is_closed(self, text: str, end: int) -> bool:
         """Whether the line that follows in the file stays a line of its own."""
         if end == len(self.source):
@@ -195,6 +190,12 @@ class Suite:
         while at < len(self.source) and self.source[at] in " \t\f":
             at += 1
         return self.source[first:at]
+
+
+def _is_at(margin: str, text: str, line: int) -> bool:
+    """Whether a line has just this margin: a tab is one column, and a margin can be continued."""
+    lines = NEWLINE.split(text)
+    return lines[line].startswith(margin) and not (line and lines[line - 1].endswith("\\"))
 
 
 def _line(node: ast.stmt) -> int:

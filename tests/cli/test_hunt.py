@@ -314,10 +314,26 @@ def test_mutate_lists_mutants_without_importing_torch(shell):
     assert shell("mutate", "mine.py", "--key", key).out != text
 
 
-def test_mutate_of_a_file_that_does_not_parse_is_code_1(shell):
-    (shell.here / "mine.py").write_text("def f(:\n")
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b"def f(:\n", "line 1, column 7"),
+        (b"x = 1\nprint 'two'\n", "line 2, column 1"),
+        (b"\x7fELF\x00\x01\xff", "line 1"),
+        (b"x = 1\n" * 50_000, "line 20,001"),
+        (b"x = " + b"(" * 9000 + b")" * 9000, "line 1"),
+    ],
+    ids=["an open bracket", "python 2", "binary", "fifty thousand lines", "deeply nested"],
+)
+def test_mutate_of_what_is_no_bearable_python_is_code_2_with_the_place(shell, content, place):
+    (shell.here / "mine.py").write_bytes(content)
     done = shell("mutate", "mine.py")
-    assert (done.code, "line 1" in done.err) == (1, True)
+    assert (done.code, place in done.err, "Traceback" in done.err) == (2, True, False)
+
+
+def test_mutate_of_an_empty_file_has_nothing_to_say(shell):
+    (shell.here / "mine.py").write_bytes(b"")
+    assert shell("mutate", "mine.py").code == 0
 
 
 def test_set_list_counts_challenges(shell):

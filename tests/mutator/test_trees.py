@@ -114,18 +114,18 @@ def whole(text: str) -> str | None:
 @pytest.mark.parametrize("text", LAYOUTS.values(), ids=LAYOUTS.keys())
 def test_a_mutant_is_new_exactly_if_its_whole_tree_is(text: str) -> None:
     trees, seen, judged = Trees(SourceFile(text)), {whole(text)}, 0
-    for edit in edits_of(text, 1, 1500):
+    for edit in edits_of(text, 1, 600):
         expected = whole(apply(text, [edit]))
         new = expected is not None and expected not in seen
         assert trees.is_new([edit]) == new, edit
         seen.add(expected)
         judged += new
-    assert judged > 100
+    assert judged > 40
 
 
 def test_several_edits_are_judged_together() -> None:
     trees, seen, pairs = Trees(SourceFile(TEXT)), {whole(TEXT)}, 0
-    edits = list(edits_of(TEXT, 2, 2400))
+    edits = list(edits_of(TEXT, 2, 1600))
     for one, two in zip(edits[::2], edits[1::2], strict=True):
         try:
             expected = whole(apply(TEXT, [one, two]))

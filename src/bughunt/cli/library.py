@@ -8,7 +8,7 @@ import click
 
 from bughunt.cli.output import emit, write
 from bughunt.cli.session import Session, json_option
-from bughunt.errors import BughuntError, UsageError
+from bughunt.errors import UsageError
 
 if TYPE_CHECKING:
     from bughunt_mutator import Mutant
@@ -156,15 +156,18 @@ def check_references(session: Session, slug: str | None) -> int:
 @click.pass_obj
 def mutate_command(session: Session, file: Path, operators: tuple[str, ...], key: str | None) -> None:
     """List every bug that the operators could write into a Python file."""
-    from bughunt_mutator import enumerate_mutants
+    from bughunt_mutator import SourceError, enumerate_mutants
 
     from bughunt.show.tables import table
 
-    text = _source(file)
+    text = file.read_bytes().decode("utf-8", errors="surrogateescape")
     unknown = sorted(set(operators) - set(_operators()))
     if unknown:
         raise UsageError(f"no operator '{unknown[0]}'", _near(unknown[0], list(_operators())))
-    mutants = enumerate_mutants(text, only=frozenset(operators) or None)
+    try:
+        mutants = enumerate_mutants(text, only=frozenset(operators) or None)
+    except SourceError as error:
+        raise UsageError(f"{file} {error}", "mutate reads Python files of up to 20,000 lines") from error
     if key:
         found = next((m for m in mutants if m.key == key), None)
         if found is None:
@@ -185,13 +188,3 @@ def _mutant(mutant: "Mutant") -> dict[str, object]:
         "line": mutant.line,
         "edits": [edit.shown() for edit in mutant.edits],
     }
-
-
-def _source(file: Path) -> str:
-    from bughunt.play.syntax import first_fault
-
-    text = file.read_bytes().decode("utf-8", errors="surrogateescape")
-    fault = first_fault({str(file): text})
-    if fault:
-        raise BughuntError(fault, "mutate reads files that Python can parse")
-    return text
