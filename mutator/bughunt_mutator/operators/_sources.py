@@ -22,3 +22,8 @@ def issue(repository: str, number: int) -> str:
 def pull(repository: str, number: int) -> str:
     """The address of a pull request."""
     return f"https://github.com/{repository}/pull/{number}"
+
+
+def commit(repository: str, sha: str) -> str:
+    """The address of a commit."""
+    return f"https://github.com/{repository}/commit/{sha}"
