@@ -1,7 +1,7 @@
 """How many documented mistakes the operators write: exactly, at the same site, or not at all.
 
-Each line of `real_bugs.jsonl` has the address of a public commit that repaired a mistake, and the fact in a few
-lines of our own: correct, and with the mistake. No code of those projects is in it.
+Each line of `real_bugs.jsonl` has the address of a public commit that repaired a mistake, and the fact in a
+few lines of our own: correct, and with the mistake. No code of those projects is in it.
 
 Run: python benchmarks/real_bugs.py
 """

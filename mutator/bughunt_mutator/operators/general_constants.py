@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
+from bughunt_mutator.index import inside
 from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import binary, enclosing, names_in, number, operation
 from bughunt_mutator.operators._look_meaning import pieces, says
@@ -93,9 +94,13 @@ def sign_turned(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
     above = f.parent[node]
     if says(sides[1], *PENALTY) and binary(sides[1], cst.Multiply) is not None:
         yield Proposal((f.replace(node.operator, "+" if f.text(node.operator).strip() == "-" else " + "),))
-    elif isinstance(above, cst.BinaryOperation) and isinstance(above.operator, cst.Divide):
-        if above.left is node and binary(sides[0], cst.Multiply) is not None:
-            yield Proposal(f.swap(*sides))
+    elif (
+        isinstance(above, cst.BinaryOperation)
+        and isinstance(above.operator, cst.Divide)
+        and above.left is node
+        and binary(sides[0], cst.Multiply) is not None
+    ):
+        yield Proposal(f.swap(*sides))
 
 
 @operator(
@@ -253,6 +258,5 @@ def _wrong_argument(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
 
 
 def _attributes(node: cst.Call) -> Iterator[cst.Attribute]:
-    from bughunt_mutator.index import inside
 
     yield from inside(node, cst.Attribute)

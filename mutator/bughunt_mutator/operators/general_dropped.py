@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import libcst as cst
 
+from bughunt_mutator.index import inside
 from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
     assigned,
     binary,
     called,
+    function_of,
     last_name,
     loop_of,
     names_in,
@@ -74,7 +76,6 @@ def forward_dropped(f: SourceFile, node: cst.Arg) -> Iterator[Proposal]:
 
 def _is_set_apart(f: SourceFile, node: cst.Arg, call: cst.Call) -> bool:
     """Whether another call of the same thing in the function passes another value."""
-    from bughunt_mutator.operators._look import function_of, inside
 
     if not isinstance(node.value, cst.Integer | cst.Float) or node.keyword is None:
         return False
@@ -172,15 +173,22 @@ def step_skipped(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
 def part_left_out(f: SourceFile, node: cst.BinaryOperation | cst.List) -> Iterator[Proposal]:
     if isinstance(node, cst.List):
         call = f.parent[f.parent[node]]
-        if isinstance(call, cst.Call) and last_name(call.func) == "Compose" and len(node.elements) > 1:
-            if not orphans(f, node.elements[-1]):
-                start, end = f.span(node.elements[-2].value)[1], f.span(node.elements[-1].value)[1]
-                yield Proposal((f.edit(start, end, ""),))
+        if (
+            isinstance(call, cst.Call)
+            and last_name(call.func) == "Compose"
+            and len(node.elements) > 1
+            and not orphans(f, node.elements[-1])
+        ):
+            start, end = f.span(node.elements[-2].value)[1], f.span(node.elements[-1].value)[1]
+            yield Proposal((f.edit(start, end, ""),))
         return
     sides = binary(node, cst.Add)
-    if sides is not None and all("parameters" in names_in(side) for side in sides):
-        if not orphans(f, sides[1]):
-            yield Proposal((f.replace(node, f.text(sides[0])),))
+    if (
+        sides is not None
+        and all("parameters" in names_in(side) for side in sides)
+        and not orphans(f, sides[1])
+    ):
+        yield Proposal((f.replace(node, f.text(sides[0])),))
 
 
 @operator(

@@ -1,4 +1,4 @@
-"""Mistakes of reference that were made in public projects: a near name, a stale one, a literal for a setting."""
+"""Mistakes of reference made in public projects: a near name, a stale one, a literal for a setting."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOSSES = ("loss", "mse", "l1", "cross", "nll", "huber", "kl")
     cst.Name,
     category="architecture",
     difficulty=4,
-    symptom="Training runs and improves, but one part of the program never learns or one input has no effect.",
+    symptom="Training improves, but one part of the program never learns or one input has no effect.",
     hints=(
         "LOOK: change each input by itself; which of them does the result not depend on?",
         "WHERE: the names that look alike in `{function}`.",
@@ -69,7 +69,7 @@ def similar_name(f: SourceFile, node: cst.Name) -> Iterator[Proposal]:
     near = [name for name in _bound_before(f, home, node) if _near(name, node.value)]
     beside = names_in(above) if isinstance(above, cst.Arg) else frozenset()
     for name in near[:2]:
-        if name not in beside and not orphans(f, node):
+        if name not in beside and not orphans(f, node) and not _is_counted_up(home, node.value):
             yield Proposal((f.replace(node, name),))
 
 
@@ -92,16 +92,19 @@ def similar_name(f: SourceFile, node: cst.Name) -> Iterator[Proposal]:
     evidence=(commit("lucidrains/denoising-diffusion-pytorch", "42158d6248a2eca9e22880acc5d42a09f2a5b84d"),),
     examples=(
         Example(
-            "class D:\n    def __init__(self, a):\n        self.alphas = a\n        self.alphas_prev = a[1:]\n\n"
+            "class D:\n    def __init__(self, a):\n        self.alphas = a\n"
+            "        self.alphas_prev = a[1:]\n\n"
             "    def at(self, t):\n        return self.alphas[t]\n",
             (
-                "class D:\n    def __init__(self, a):\n        self.alphas = a\n        self.alphas_prev = a[1:]\n\n"
+                "class D:\n    def __init__(self, a):\n        self.alphas = a\n"
+                "        self.alphas_prev = a[1:]\n\n"
                 "    def at(self, t):\n        return self.alphas_prev[t]\n",
             ),
         ),
     ),
     counterexamples=(
-        "class D:\n    def __init__(self, a):\n        self.alphas = a\n\n    def at(self, t):\n        return self.alphas[t]\n",
+        "class D:\n    def __init__(self, a):\n        self.alphas = a\n"
+        "\n    def at(self, t):\n        return self.alphas[t]\n",
     ),
 )
 def similar_attribute(f: SourceFile, node: cst.Attribute) -> Iterator[Proposal]:
@@ -143,10 +146,13 @@ def similar_attribute(f: SourceFile, node: cst.Attribute) -> Iterator[Proposal]:
     ),
     examples=(
         Example(
-            "def f(mse_loss, out, noise, v, on):\n    target = noise if on else v\n    return mse_loss(out, target) + target.sum()\n",
+            "def f(mse_loss, out, noise, v, on):\n    target = noise if on else v\n"
+            "    return mse_loss(out, target) + target.sum()\n",
             (
-                "def f(mse_loss, out, noise, v, on):\n    target = noise if on else v\n    return mse_loss(out, noise) + target.sum()\n",
-                "def f(mse_loss, out, noise, v, on):\n    target = noise if on else v\n    return mse_loss(out, v) + target.sum()\n",
+                "def f(mse_loss, out, noise, v, on):\n    target = noise if on else v\n"
+                "    return mse_loss(out, noise) + target.sum()\n",
+                "def f(mse_loss, out, noise, v, on):\n    target = noise if on else v\n"
+                "    return mse_loss(out, v) + target.sum()\n",
             ),
         ),
         Example(
@@ -161,8 +167,10 @@ def similar_attribute(f: SourceFile, node: cst.Attribute) -> Iterator[Proposal]:
 )
 def stale_value(f: SourceFile, node: cst.Name) -> Iterator[Proposal]:
     above = f.parent[node]
-    call = f.parent[above] if isinstance(above, cst.Arg) else None
-    if not isinstance(call, cst.Call) or above.value is not node:
+    if not isinstance(above, cst.Arg) or above.value is not node:
+        return
+    call = f.parent[above]
+    if not isinstance(call, cst.Call):
         return
     if pieces(last_name(call.func)).isdisjoint(LOSSES):
         return
@@ -219,9 +227,13 @@ def used_twice(f: SourceFile, node: cst.Element) -> Iterator[Proposal]:
     ):
         return
     last, before = row.elements[-1].value, row.elements[-2].value
-    if node is row.elements[-1] and isinstance(last, cst.Name) and isinstance(before, cst.Name):
-        if not orphans(f, last):
-            yield Proposal((f.replace(last, before.value),))
+    if (
+        node is row.elements[-1]
+        and isinstance(last, cst.Name)
+        and isinstance(before, cst.Name)
+        and not orphans(f, last)
+    ):
+        yield Proposal((f.replace(last, before.value),))
 
 
 @operator(
@@ -252,9 +264,11 @@ def used_twice(f: SourceFile, node: cst.Element) -> Iterator[Proposal]:
             ("def f(model, make, batch_size=16):\n    return model(make(16, 3))\n",),
         ),
         Example(
-            "class D:\n    def __init__(self, steps=1000):\n        self.count = steps\n\n    def g(self, draw):\n        return draw(self.count)\n",
+            "class D:\n    def __init__(self, steps=1000):\n        self.count = steps\n"
+            "\n    def g(self, draw):\n        return draw(self.count)\n",
             (
-                "class D:\n    def __init__(self, steps=1000):\n        self.count = steps\n\n    def g(self, draw):\n        return draw(1000)\n",
+                "class D:\n    def __init__(self, steps=1000):\n        self.count = steps\n"
+                "\n    def g(self, draw):\n        return draw(1000)\n",
             ),
         ),
     ),
@@ -297,9 +311,13 @@ def _method(home: cst.ClassDef, name: str) -> cst.FunctionDef | None:
 def _given(function: cst.FunctionDef, attribute: str) -> Iterator[str]:
     for line in inside(function, cst.SimpleStatementLine):
         pair = assigned(line)
-        if pair is not None and isinstance(pair[0], cst.Attribute) and isinstance(pair[1], cst.Name):
-            if pair[0].attr.value == attribute:
-                yield pair[1].value
+        if (
+            pair is not None
+            and isinstance(pair[0], cst.Attribute)
+            and isinstance(pair[1], cst.Name)
+            and pair[0].attr.value == attribute
+        ):
+            yield pair[1].value
     yield ""
 
 
@@ -308,6 +326,14 @@ def _kept(home: cst.ClassDef) -> Iterator[cst.Attribute]:
         pair = assigned(line)
         if pair is not None and isinstance(pair[0], cst.Attribute) and last_name(pair[0].value) == "self":
             yield pair[0]
+
+
+def _is_counted_up(home: cst.FunctionDef, name: str) -> bool:
+    """Whether a name is assigned more than once, so that one reader less may leave none."""
+    return (
+        sum(each.value == name for line in inside(home, cst.AssignTarget) for each in inside(line, cst.Name))
+        > 1
+    )
 
 
 def _is_read(f: SourceFile, node: cst.Name) -> bool:
