@@ -1,6 +1,7 @@
 """The mutator: realistic mistakes written into correct programs, text in and text out."""
 
 from bughunt_mutator.disguise import Disguise, DisguiseError, disguise
+from bughunt_mutator.distance import differing
 from bughunt_mutator.edit import Edit, EditError, apply, reverse, revert
 from bughunt_mutator.engine import Mutant, choose, enumerate_mutants
 from bughunt_mutator.operator import Example, Operator, OperatorError, Proposal
@@ -24,6 +25,7 @@ __all__ = [
     "TreeDisguise",
     "apply",
     "choose",
+    "differing",
     "disguise",
     "disguise_tree",
     "enumerate_mutants",

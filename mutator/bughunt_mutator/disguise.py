@@ -1,160 +1,183 @@
-"""A disguise: the same program under other names, so that a comparison of texts says little."""
+"""A disguise: the same program in other words, so that a comparison of texts says little.
+
+Rewrites are made in rounds, small ones first, then names are changed. A seed decides which; a bug that is to be
+written into the program stays out of their way, so that the same rewrites can be made with it and without it.
+"""
 
 from __future__ import annotations
 
-import builtins
-import keyword
+import ast
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import TypeAlias
 
-import libcst as cst
+from bughunt_mutator.edit import Edit, EditError, apply, in_order
+from bughunt_mutator.renaming import DisguiseError, Renaming, rename
+from bughunt_mutator.rewrite import BLOCKS, NAMES, Change, changes
+from bughunt_mutator.source import BOM, SourceFile
 
-from bughunt_mutator.edit import Edit, apply
-from bughunt_mutator.scopes import CLASS, MODULE, Names, Scope
-from bughunt_mutator.source import SourceFile
-from bughunt_mutator.words import affixed, synonyms
-
-Key: TypeAlias = tuple[str, str]
-
-SEES_NAMES = frozenset({"locals", "eval", "exec", "globals", "vars", "dir"})
-SHOWS_NAMES = frozenset({"__name__", "__qualname__"})
-PLAIN = frozenset({"assigned", "def", "class"})
-DEFINED = frozenset({"def", "class"})
-TAKEN = frozenset(keyword.kwlist) | frozenset(keyword.softkwlist) | frozenset(dir(builtins))
-QUOTING = (cst.SimpleString, cst.FormattedStringText)
+RENAMING = "names"  # the id under which the renaming can be left out
 WORD = re.compile(r"\w+")
+SCALE = float(1 << 64)
+TRIES = 12
 
+__all__ = ["RENAMING", "Disguise", "DisguiseError", "disguise"]
 
-class DisguiseError(ValueError):
-    """A program that cannot be renamed with its behaviour kept."""
+Edits = tuple[Edit, ...]
 
 
 @dataclass(frozen=True)
 class Disguise:
-    """A renamed text, and the new name for each scope and old name."""
+    """A program in other words, the bugs in it, and which rewrites were used how often."""
 
     text: str
-    names: Mapping[Key, str]
+    used: Counter[str]
+    plain: str = field(repr=False)  # rewritten, under the old names
+    bugs: tuple[Edits, ...] = field(repr=False)  # in the plain text
+    renaming: Renaming | None = field(repr=False)
 
-    def apply_to(self, other: str) -> str:
-        """Another version of the program under the same names."""
-        return _rename(SourceFile(other), self.names)
-
-    def carry(self, original: str, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
-        """The edits that make of the disguised text what `edits` make of the original."""
-        changed = self.apply_to(apply(original, edits))
-        start = _shared(self.text, changed)
-        rest = min(len(self.text), len(changed)) - start
-        end = min(_shared(self.text[::-1], changed[::-1]), rest)
-        old, new = (text[start : len(text) - end] for text in (self.text, changed))
-        return (Edit(start, start + len(old), old, new),) if old or new else ()
+    def broken(self, which: Iterable[int] | None = None) -> str:
+        """The disguised program with the given bugs in it, by number; with all where none are given."""
+        chosen = range(len(self.bugs)) if which is None else which
+        text = apply(self.plain, [edit for number in chosen for edit in self.bugs[number]])
+        return self.renaming.apply_to(text) if self.renaming else text
 
 
-def disguise(text: str, seed: int, keep: frozenset[str] = frozenset()) -> Disguise:
-    """Rename locals, loop variables and the functions and classes that are not to be kept."""
-    file = SourceFile(text)
-    names = Names(file.module)
-    if seeing := sorted(SEES_NAMES & names.builtins()):
-        raise DisguiseError(f"the program looks at its own names with {', '.join(seeing)}")
-    used = set(WORD.findall(text)) | TAKEN
-    meanings: dict[str, str] = {}
-    chosen: dict[Key, str] = {}
-    for key in dict.fromkeys(_renamable(file, names, keep)):
-        for new in _drawn(key, seed):
-            if new not in used and meanings.setdefault(new, key[1]) == key[1]:
-                chosen[key] = new
-                break
-    return Disguise(_rename(file, chosen), chosen)
+def disguise(
+    text: str,
+    seed: int,
+    keep: frozenset[str] = frozenset(),
+    bugs: Sequence[Edits] = (),
+    leave_out: frozenset[str] = frozenset(),
+) -> Disguise:
+    """A seed's rewrites of a program, less those to be left out, and new names for what is not to be kept.
+
+    `bugs` are edits of the text, each list one bug; none of them is touched.
+    """
+    plain, used, moved = text, Counter[str](), tuple(bugs)
+    in_order(edit for edits in bugs for edit in edits)
+    for turn in range(NAMES, BLOCKS + 1):
+        plain, moved = _round(plain, moved, turn, seed, keep, leave_out, used)
+    beside = "\n".join(edit.new for edits in moved for edit in edits)
+    if RENAMING in leave_out:
+        return Disguise(plain, used, plain, moved, None)
+    for attempt in range(TRIES):
+        renaming = rename(plain, seed + attempt, keep, beside)
+        made = Disguise(renaming.text, used, plain, moved, renaming)
+        if _parses(made.broken()):
+            break
+    used[RENAMING] = len(renaming.names)
+    return made
 
 
-def _renamable(file: SourceFile, names: Names, keep: frozenset[str]) -> Iterator[Key]:
-    """The bindings that nothing outside the code itself refers to by name."""
-    fixed = _printed(file) | _legend(file)
-    by_hand = keep | _quoted(file)
-    shows = any(isinstance(node, cst.Attribute) and node.attr.value in SHOWS_NAMES for node in file.order)
-    for scope, name in names.bindings():
-        ways = scope.ways[name]
-        if name in fixed or name.isupper() or name == "_" or name.startswith("__"):
-            continue
-        if not _is_plain(scope, name) or _is_bound_in_class(names, scope, name):
-            continue
-        if (scope.kind == MODULE and name in by_hand) or (shows and ways & DEFINED):
-            continue
-        yield scope.path, name
-
-
-def _is_plain(scope: Scope, name: str) -> bool:
-    """Whether a name is a local, or a function or class of the module, and nothing else."""
-    if scope.kind == CLASS:
+def _parses(text: str) -> bool:
+    try:
+        ast.parse(text.removeprefix(BOM))
+    except SyntaxError:
         return False
-    return scope.ways[name] <= (DEFINED if scope.kind == MODULE else PLAIN)
+    return True
 
 
-def _is_bound_in_class(names: Names, owner: Scope, name: str) -> bool:
-    """Whether a class inside the scope binds the name too, so that its body may mean either."""
-    return any(
-        scope.kind == CLASS and name in scope.ways and owner in scope.ancestors() for scope in names.scopes
-    )
+def _round(
+    text: str,
+    bugs: tuple[Edits, ...],
+    turn: int,
+    seed: int,
+    keep: frozenset[str],
+    leave_out: frozenset[str],
+    used: Counter[str],
+) -> tuple[str, tuple[Edits, ...]]:
+    """One round of rewrites on a text, and where the bugs are in the result."""
+    file = SourceFile(text)
+    own = [edit for edits in bugs for edit in edits]
+    fixed = keep | {word for edit in own for word in WORD.findall(f"{edit.old} {edit.new}")}
+    taken = _Taken(own)
+    chosen: list[tuple[str, Change]] = []
+    for _, id_, change in sorted(_drawn(file, turn, seed, leave_out), key=lambda drawn: drawn[0]):
+        if not change.drops & fixed and taken.admits(change.edits):
+            chosen.append((id_, change))
+    chosen = _sound(text, chosen)
+    used.update(id_ for id_, _ in chosen)
+    edits = [edit for _, change in chosen for edit in change.edits]
+    return apply(text, edits), tuple(_shifted(each, edits) for each in bugs)
 
 
-def _printed(file: SourceFile) -> set[str]:
-    """The names that a format string shows with `=`."""
-    found = set()
-    for node in file.order:
-        if isinstance(node, cst.FormattedStringExpression) and node.equal is not None:
-            found.update(WORD.findall(file.text(node)))
-    return found
+def _drawn(
+    file: SourceFile, turn: int, seed: int, leave_out: frozenset[str]
+) -> Iterator[tuple[float, str, Change]]:
+    """The places that the seed takes, each with its lot; a place is known by what stands there."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    for each, scope, change in changes(file, turn, leave_out):
+        words = [part for edit in change.edits for part in (edit.old, edit.new)]
+        key = (each.id, scope, *words)
+        lot = _lot(seed, *key, str(seen[key]))
+        seen[key] += 1
+        if lot < each.odds:
+            yield lot / each.odds, each.id, change
 
 
-def _legend(file: SourceFile) -> set[str]:
-    """The words of comments and docstrings that can only be names: short, or not plain words."""
-    prose = [node.value for node in file.order if isinstance(node, cst.Comment)]
-    prose += [file.text(node) for node in file.order if _is_docstring(file, node)]
-    words = set(WORD.findall(" ".join(prose)))
-    return {word for word in words if len(word) <= 2 or not (word.isalpha() and word.islower())}
+def _lot(seed: int, *key: str) -> float:
+    """A number from 0 to 1 that depends on the seed and the key alone."""
+    text = "\0".join((str(seed), *key)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big") / SCALE
 
 
-def _quoted(file: SourceFile) -> set[str]:
-    """The words in strings, by which a program may look a function or class up."""
-    found: set[str] = set()
-    for node in file.order:
-        if isinstance(node, QUOTING) and not _is_docstring(file, node):
-            found.update(WORD.findall(node.value))
-    return found
+class _Taken:
+    """The stretches of a text that are spoken for."""
+
+    def __init__(self, edits: Iterable[Edit]) -> None:
+        self._spans = sorted((edit.start, edit.end) for edit in edits)
+
+    def admits(self, edits: Edits) -> bool:
+        """Take the stretches of some edits, unless one of them is taken."""
+        spans = [(edit.start, edit.end) for edit in edits]
+        if any(self._meets(*span) for span in spans):
+            return False
+        for span in spans:
+            self._spans.insert(bisect_left(self._spans, span), span)
+        return True
+
+    def _meets(self, start: int, end: int) -> bool:
+        """Whether a stretch shares a character or a gap with one that is taken."""
+        return any(
+            (start < stop and begin < end) or (begin, stop) == (start, end) or begin < start == end < stop
+            for begin, stop in self._spans
+        )
 
 
-def _is_docstring(file: SourceFile, node: cst.CSTNode) -> bool:
-    strings = cst.SimpleString | cst.ConcatenatedString
-    return isinstance(node, strings) and isinstance(file.parent[node], cst.Expr)
+def _sound(text: str, chosen: list[tuple[str, Change]]) -> list[tuple[str, Change]]:
+    """The changes less those whose parentheses turn out wrong where they stand."""
+    if _is_sound(text, chosen):
+        return chosen
+    kept: list[tuple[str, Change]] = []
+    for each in chosen:
+        if _is_sound(text, [each]):
+            kept.append(each)
+    while kept and not _is_sound(text, kept):
+        kept.pop()
+    return kept
 
 
-def _drawn(key: Key, seed: int) -> Iterator[str]:
-    """The candidates for a name in an order of the seed's; affixes only as a last resort."""
-    for candidates in (synonyms(key[1]), affixed(key[1])):
-        yield from sorted(candidates, key=lambda word: _draw(seed, *key, word))
-
-
-def _draw(*parts: object) -> bytes:
-    return blake2b("\0".join(map(str, parts)).encode(), digest_size=16).digest()
-
-
-def _rename(file: SourceFile, chosen: Mapping[Key, str]) -> str:
-    """The file with every chosen binding under its new name."""
-    if clash := sorted(set(WORD.findall(file.source)) & set(chosen.values())):
-        raise DisguiseError(f"the text already says {', '.join(clash)}; use another seed")
-    edits = [
-        file.edit(*file.index.span(node), chosen[scope.path, name])
-        for (scope, name), nodes in Names(file.module).bindings().items()
-        if (scope.path, name) in chosen and _is_plain(scope, name)
-        for node in nodes
+def _is_sound(text: str, chosen: Sequence[tuple[str, Change]]) -> bool:
+    """Whether the text with the changes parses to the tree that was meant."""
+    edits = [edit for _, change in chosen for edit in change.edits]
+    guarded = [
+        Edit(e.start, e.end, e.old, e.new if e.guarded is None else e.guarded) for e in edits
     ]
-    return apply(file.source, edits)
+    try:
+        one, two = (ast.parse(apply(text, each).removeprefix(BOM)) for each in (edits, guarded))
+    except (SyntaxError, EditError):
+        return False
+    return ast.dump(one) == ast.dump(two)
 
 
-def _shared(one: str, two: str) -> int:
-    """How many characters two texts begin with in common."""
-    pairs = enumerate(zip(one, two, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(two)))
+def _shifted(bug: Edits, edits: Sequence[Edit]) -> Edits:
+    """The bug's edits where its text is after other edits were made."""
+    moved = []
+    for one in bug:
+        by = sum(len(edit.new) - len(edit.old) for edit in edits if edit.end <= one.start)
+        moved.append(Edit(one.start + by, one.end + by, one.old, one.new))
+    return tuple(moved)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from bughunt_mutator.disguise import Disguise, disguise
-from bughunt_mutator.edit import apply
+from bughunt_mutator.edit import Edit, apply
 from bughunt_mutator.engine import Mutant, enumerate_mutants
 
 Tree: TypeAlias = Mapping[str, str]  # path -> text
@@ -18,19 +19,29 @@ WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class TreeDisguise:
-    """The renamed files of a program."""
+    """The disguised files of a program, and the mutants that were kept in mind."""
 
     covers: Mapping[str, Disguise]
+    mutants: Sequence[Mutant] = ()
 
     @property
     def files(self) -> dict[str, str]:
         return {path: cover.text for path, cover in self.covers.items()}
 
-    def broken(self, original: Tree, mutant: Mutant) -> dict[str, str]:
-        """The disguised program with the mutant in it."""
-        cover = self.covers[mutant.path]
-        edits = cover.carry(original[mutant.path], mutant.edits)
-        return {**self.files, mutant.path: apply(cover.text, edits)}
+    @property
+    def used(self) -> Counter[str]:
+        """How often each rewrite was made."""
+        return sum((cover.used for cover in self.covers.values()), Counter())
+
+    def broken(self, which: Iterable[int] | None = None) -> dict[str, str]:
+        """The disguised program with some of the mutants in it, by number, or with all of them."""
+        chosen = range(len(self.mutants)) if which is None else which
+        own: dict[str, list[int]] = {}
+        for number in chosen:
+            path = self.mutants[number].path
+            before = [mutant for mutant in self.mutants[:number] if mutant.path == path]
+            own.setdefault(path, []).append(len(before))
+        return {**self.files, **{path: self.covers[path].broken(numbers) for path, numbers in own.items()}}
 
 
 def enumerate_tree(tree: Tree, only: Iterable[str] | None = None) -> list[Mutant]:
@@ -43,16 +54,26 @@ def enumerate_tree(tree: Tree, only: Iterable[str] | None = None) -> list[Mutant
     ]
 
 
-def mutated(tree: Tree, mutant: Mutant) -> dict[str, str]:
-    """The program with the mutant in it."""
-    return {**tree, mutant.path: mutant.apply(tree[mutant.path])}
+def mutated(tree: Tree, *mutants: Mutant) -> dict[str, str]:
+    """The program with the mutants in it; EditError where two of them touch the same text."""
+    edits: dict[str, list[Edit]] = {}
+    for mutant in mutants:
+        edits.setdefault(mutant.path, []).extend(mutant.edits)
+    return {**tree, **{path: apply(tree[path], each) for path, each in edits.items()}}
 
 
-def disguise_tree(tree: Tree, seed: int, keep: frozenset[str] = frozenset()) -> TreeDisguise:
-    """Rename what only its own file knows; what another file mentions keeps its name."""
+def disguise_tree(
+    tree: Tree,
+    seed: int,
+    keep: frozenset[str] = frozenset(),
+    mutants: Sequence[Mutant] = (),
+    leave_out: frozenset[str] = frozenset(),
+) -> TreeDisguise:
+    """Disguise every file; what another file mentions keeps its name."""
     words = {path: frozenset(WORD.findall(text)) for path, text in tree.items()}
     covers = {}
     for path, text in sorted(tree.items()):
         others = [found for other, found in words.items() if other != path]
-        covers[path] = disguise(text, seed, keep=keep.union(*others))
-    return TreeDisguise(covers)
+        bugs = [mutant.edits for mutant in mutants if mutant.path == path]
+        covers[path] = disguise(text, seed, keep.union(*others), bugs, leave_out)
+    return TreeDisguise(covers, tuple(mutants))
