@@ -10,13 +10,16 @@ seconds of the proof and what it left out. Fails below 40 % or above half a seco
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 from bughunt_mutator import TreeDisguise, differing, disguise_tree, load_rewrites
+from bughunt_mutator.distance import normalised
 
 from bughunt import references
 from bughunt.bugsets import proof
@@ -45,8 +48,9 @@ class Row:
     def __str__(self) -> str:
         shares = f"{self.reference:5.0%} {self.others:6.0%}"
         cost = "     -" if self.proof is None else f"{self.proof:6.2f}"
-        out = f"{self.slug:20} {self.lines:5} {shares} {self.kinds:6} {self.rewrites:9} {1000 * self.build:6.0f}"
-        return f"{out} {cost}  {', '.join(sorted(self.left_out))}".rstrip()
+        counts = f"{self.kinds:6} {self.rewrites:9} {1000 * self.build:6.0f}"
+        text = f"{self.slug:20} {self.lines:5} {shares} {counts} {cost}  {', '.join(sorted(self.left_out))}"
+        return text.rstrip()
 
 
 def main() -> int:
@@ -69,7 +73,7 @@ def main() -> int:
         print(f"median proof {statistics.median(proofs):.2f} CPU s")
     short = [row.slug for row in rows if min(row.reference, row.others) < LEAST]
     slow = statistics.median(row.build for row in rows) > SLOWEST_BUILD
-    slow = slow or bool(proofs) and statistics.median(proofs) > SLOWEST_PROOF
+    slow = slow or (bool(proofs) and statistics.median(proofs) > SLOWEST_PROOF)
     print(f"below {LEAST:.0%}: {', '.join(short) or 'none'}")
     return 1 if short or slow else 0
 
@@ -84,9 +88,17 @@ def measure(reference: Reference, seeds: int, judge: Judge | None) -> Row:
         build.append(time.process_time() - start)
     cost, left_out = None, frozenset[str]()
     if judge is not None:
-        found = [proof.prove(judge, reference, one) for one in made[:2]]
-        cost = statistics.median(each.cpu_seconds for each in found)
-        left_out = frozenset().union(*(each.left_out for each in found))
+        costs: list[float] = []
+
+        def take(files: Mapping[str, str]) -> str:
+            start = cpu()
+            found = proof.fingerprint(judge, files, reference, 0)
+            costs.append(cpu() - start)
+            return found
+
+        settled = [proof.settle(reference, (), seed, take) for seed in range(seeds)]
+        cost = statistics.median(costs)
+        left_out = frozenset().union(*(_left_out(one, two) for one, two in zip(made, settled, strict=True)))
     return Row(
         reference.slug,
         sum(len(text.splitlines()) for text in reference.files.values()),
@@ -98,3 +110,23 @@ def measure(reference: Reference, seeds: int, judge: Judge | None) -> Row:
         cost,
         left_out,
     )
+
+
+def share(files: Mapping[str, str], others: Mapping[str, str]) -> float:
+    """The share of lines that differ over all files of a program."""
+    weights = {path: len(normalised(text)) for path, text in files.items()}
+    changed = sum(weights[path] * differing(files[path], others[path]) for path in files)
+    return changed / sum(weights.values())
+
+
+def cpu() -> float:
+    """CPU seconds of this process and of all that it has started and ended."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def _left_out(made: TreeDisguise, settled: TreeDisguise | None) -> frozenset[str]:
+    return frozenset(made.used) - frozenset(settled.used) if settled else frozenset({"everything"})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,6 +16,20 @@ ASSIGNING = (
 )
 
 
+TELLING = frozenset(
+    {
+        *ASSIGNING,
+        cst.Import,
+        cst.ImportFrom,
+        cst.WithItem,
+        cst.ExceptHandler,
+        cst.Param,
+        cst.FunctionDef,
+        cst.ClassDef,
+    }
+)
+
+
 class Aliases:
     """The imported names of a file, less those that mean something else anywhere in it."""
 
@@ -23,6 +37,8 @@ class Aliases:
         imported: dict[str, set[str]] = {}
         bound: set[str] = set()
         for node in order:
+            if type(node) not in TELLING:
+                continue
             for name, target in _imports(node):
                 imported.setdefault(name, set()).add(target)
             bound.update(_bindings(node))

@@ -1,7 +1,7 @@
 """A disguise: the same program in other words, so that a comparison of texts says little.
 
-Rewrites are made in rounds, small ones first, then names are changed. A seed decides which; a bug that is to be
-written into the program stays out of their way, so that the same rewrites can be made with it and without it.
+Rewrites are made in rounds, small ones first, then names are changed. A seed decides which; they stay clear
+of the bugs that are to be written into the program, so that the same ones can be made with them and without.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def disguise(
     for attempt in range(TRIES):
         renaming = rename(plain, seed + attempt, keep, beside)
         made = Disguise(renaming.text, used, plain, moved, renaming)
-        if _parses(made.broken()):
+        if not moved or _parses(made.broken()):
             break
     used[RENAMING] = len(renaming.names)
     return made
@@ -164,9 +164,7 @@ def _sound(text: str, chosen: list[tuple[str, Change]]) -> list[tuple[str, Chang
 def _is_sound(text: str, chosen: Sequence[tuple[str, Change]]) -> bool:
     """Whether the text with the changes parses to the tree that was meant."""
     edits = [edit for _, change in chosen for edit in change.edits]
-    guarded = [
-        Edit(e.start, e.end, e.old, e.new if e.guarded is None else e.guarded) for e in edits
-    ]
+    guarded = [Edit(e.start, e.end, e.old, e.new if e.guarded is None else e.guarded) for e in edits]
     try:
         one, two = (ast.parse(apply(text, each).removeprefix(BOM)) for each in (edits, guarded))
     except (SyntaxError, EditError):

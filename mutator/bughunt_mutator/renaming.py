@@ -43,7 +43,8 @@ class Renaming:
 
     def apply_to(self, other: str) -> str:
         """Another version of the program under the same names."""
-        return _rename(SourceFile(other), self.names)
+        file = SourceFile(other)
+        return _rename(file, Names(file), self.names)
 
 
 def rename(text: str, seed: int, keep: frozenset[str] = frozenset(), beside: str = "") -> Renaming:
@@ -52,7 +53,7 @@ def rename(text: str, seed: int, keep: frozenset[str] = frozenset(), beside: str
     No word of `beside` becomes a new name, and no parameter that it mentions gets one.
     """
     file = SourceFile(text)
-    names = Names(file.module)
+    names = Names(file)
     if seeing := sorted(SEES_NAMES & names.builtins()):
         raise DisguiseError(f"the program looks at its own names with {', '.join(seeing)}")
     used = set(WORD.findall(text)) | set(WORD.findall(beside)) | TAKEN
@@ -64,7 +65,7 @@ def rename(text: str, seed: int, keep: frozenset[str] = frozenset(), beside: str
                 chosen[key] = new
                 break
     for _ in range(ROUNDS):
-        renamed = _rename(file, chosen)
+        renamed = _rename(file, names, chosen)
         if not (wide := _too_wide(file, renamed)):
             break
         _shorten(chosen, wide, used)
@@ -181,13 +182,13 @@ def _draw(*parts: object) -> bytes:
     return blake2b("\0".join(map(str, parts)).encode(), digest_size=16).digest()
 
 
-def _rename(file: SourceFile, chosen: Mapping[Key, str]) -> str:
+def _rename(file: SourceFile, names: Names, chosen: Mapping[Key, str]) -> str:
     """The file with every chosen binding under its new name."""
     if clash := sorted(set(WORD.findall(file.source)) & set(chosen.values())):
         raise DisguiseError(f"the text already says {', '.join(clash)}; use another seed")
     edits = [
         file.edit(*file.index.span(node), chosen[scope.path, name])
-        for (scope, name), nodes in Names(file.module).bindings().items()
+        for (scope, name), nodes in names.bindings().items()
         if (scope.path, name) in chosen and _is_plain(scope, name)
         for node in nodes
     ]

@@ -113,6 +113,4 @@ def places(text: str, id_: str) -> list[Change]:
     """Every place of a text where one rewrite can be made."""
     one = load_rewrites()[id_]
     file = SourceFile(text)
-    return [
-        change for node in file.order if isinstance(node, one.nodes) for change in one.find(file, node)
-    ]
+    return [change for node in file.order if isinstance(node, one.nodes) for change in one.find(file, node)]

@@ -8,9 +8,25 @@ from dataclasses import dataclass, field
 import libcst as cst
 
 from bughunt_mutator.aliases import dotted
+from bughunt_mutator.source import SourceFile
 
 COMPREHENSIONS = (cst.ListComp, cst.SetComp, cst.GeneratorExp, cst.DictComp)
 FUNCTION, CLASS, COMPREHENSION, MODULE = "function", "class", "comprehension", "module"
+
+LAYOUT = frozenset({
+    cst.SimpleWhitespace, cst.ParenthesizedWhitespace, cst.TrailingWhitespace, cst.EmptyLine, cst.Newline,
+    cst.Comment, cst.Comma, cst.Dot, cst.AssignEqual, cst.Semicolon, cst.Colon, cst.LeftParen, cst.RightParen,
+    cst.LeftSquareBracket, cst.RightSquareBracket, cst.Integer, cst.Float, cst.SimpleString,
+})  # fmt: skip
+SPECIAL = frozenset({
+    cst.Attribute, cst.Arg, cst.FunctionDef, cst.Lambda, cst.ClassDef, cst.ListComp, cst.SetComp,
+    cst.GeneratorExp, cst.DictComp, cst.Import, cst.ImportFrom, cst.Global, cst.Nonlocal,
+    cst.MatchKeywordElement,
+})  # fmt: skip
+BINDING = frozenset({
+    cst.AssignTarget, cst.AnnAssign, cst.AugAssign, cst.For, cst.CompFor, cst.Del, cst.NamedExpr, cst.AsName,
+    cst.MatchAs, cst.MatchStar, cst.MatchMapping, cst.TypeVar, cst.TypeVarTuple, cst.ParamSpec, cst.TypeAlias,
+})  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -50,11 +66,15 @@ class Scope:
 class Names:
     """Every use of a plain name in a module, with the scope it is used in."""
 
-    def __init__(self, module: cst.Module) -> None:
+    def __init__(self, file: SourceFile) -> None:
         self.root = Scope(MODULE, "")
         self.scopes = [self.root]
         self.uses: list[tuple[cst.Name, Scope]] = []
-        self._walk(module, self.root)
+        self._children: dict[cst.CSTNode, list[cst.CSTNode]] = {}
+        for node in file.order:
+            if type(node) not in LAYOUT and node is not file.module:
+                self._children.setdefault(file.parent[node], []).append(node)
+        self._walk(file.module, self.root)
 
     def bindings(self) -> dict[tuple[Scope, str], list[cst.Name]]:
         """The places where each bound name stands."""
@@ -70,12 +90,20 @@ class Names:
         return {node.value for node, scope in self.uses if scope.owner(node.value) is None}
 
     def _walk(self, node: cst.CSTNode, scope: Scope) -> None:
+        kind = type(node)
+        if kind is cst.Name:
+            self.uses.append((node, scope))  # type: ignore[arg-type]
+        elif kind in SPECIAL:
+            self._walk_special(node, scope)
+        else:
+            if kind in BINDING:
+                self._bind(node, scope)
+            for child in self._children.get(node, ()):
+                self._walk(child, scope)
+
+    def _walk_special(self, node: cst.CSTNode, scope: Scope) -> None:
         match node:
-            case cst.Name():
-                self.uses.append((node, scope))
-            case cst.Attribute():
-                self._walk(node.value, scope)
-            case cst.Arg():
+            case cst.Attribute() | cst.Arg():
                 self._walk(node.value, scope)
             case cst.FunctionDef() | cst.Lambda():
                 self._function(node, scope)
@@ -92,10 +120,6 @@ class Names:
                     self.uses.append((item.name, scope))
             case cst.MatchKeywordElement():
                 self._walk(node.pattern, scope)
-            case _:
-                self._bind(node, scope)
-                for child in node.children:
-                    self._walk(child, scope)
 
     def _bind(self, node: cst.CSTNode, scope: Scope) -> None:
         match node:

@@ -52,6 +52,6 @@ def test_a_rewrite_without_examples_is_refused() -> None:
     with pytest.raises(RewriteError, match="no examples"):
 
         @rewrite("bare", ast.Name)  # type: ignore[arg-type]
-        def _bare(file: object, node: object) -> tuple[()]:
+        def _bare(*_: object) -> tuple[()]:
             """Nothing."""
             return ()

@@ -81,8 +81,8 @@ def test_the_disguise_keeps_what_crosses_files_and_what_is_computed(seed: int) -
 
 
 def test_the_disguised_mutant_computes_what_the_plain_one_does() -> None:
-    cover = disguise_tree(TREE, 3, keep=frozenset({"train"}))
     assert len(enumerate_tree(TREE, only={"zero-grad-missing", "step-before-backward"})) == 2
     for mutant in enumerate_tree(TREE, only={"zero-grad-missing", "step-before-backward"}):
-        plain, hidden = mutated(TREE, mutant), cover.broken(TREE, mutant)
+        cover = disguise_tree(TREE, 3, keep=frozenset({"train"}), mutants=[mutant])
+        plain, hidden = mutated(TREE, mutant), cover.broken()
         assert losses(plain) == losses(hidden) != losses(TREE)

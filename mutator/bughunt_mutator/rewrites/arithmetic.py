@@ -33,7 +33,12 @@ FLIPPED = {cst.LessThan: ">", cst.GreaterThan: "<", cst.LessThanEqual: ">=", cst
             ("def forward(self, x):\n    return self.mlp(x) + x\n",),
         ),
     ),
-    counterexamples=("y = a + b\n", 'y = "a" + b * 2\n', "y = rows + [1] * 2\n", "y = next(a) / 2 + next(b) / 3\n"),
+    counterexamples=(
+        "y = a + b\n",
+        'y = "a" + b * 2\n',
+        "y = rows + [1] * 2\n",
+        "y = next(a) / 2 + next(b) / 3\n",
+    ),
     odds=0.5,
 )
 def commuted_sum(file: SourceFile, node: cst.BinaryOperation) -> Iterator[Change]:
@@ -75,9 +80,9 @@ def _is_layer(file: SourceFile, node: cst.CSTNode) -> bool:
 
 def _swapped(file: SourceFile, node: cst.BinaryOperation) -> Iterator[Change]:
     """Both sides exchanged, if at most one of them does more than compute."""
-    if is_pure(file, node.left) or is_pure(file, node.right):
-        if "\n" not in file.text(node):
-            yield Change(file.swap(node.left, node.right))
+    calm = is_pure(file, node.left) or is_pure(file, node.right)
+    if calm and "\n" not in file.text(node):
+        yield Change(file.swap(node.left, node.right))
 
 
 @rewrite(
@@ -135,8 +140,12 @@ def chained_comparison(file: SourceFile, node: cst.BooleanOperation) -> Iterator
     turn=STATEMENTS,
     examples=(
         Example(
-            "def f(rows):\n    total = 0.0\n    for row in rows:\n        total += row.item()\n    return total\n",
-            ("def f(rows):\n    total = 0.0\n    for row in rows:\n        total = total + row.item()\n    return total\n",),
+            "def f(rows):\n    total = 0.0\n    for row in rows:\n"
+            "        total += row.item()\n    return total\n",
+            (
+                "def f(rows):\n    total = 0.0\n    for row in rows:\n"
+                "        total = total + row.item()\n    return total\n",
+            ),
         ),
         Example(
             "def f():\n    n = 0\n    n = n + 1\n    return n\n",
@@ -154,12 +163,20 @@ def augmented_number(file: SourceFile, node: cst.CSTNode) -> Iterator[Change]:
         sign = {cst.AddAssign: "+", cst.SubtractAssign: "-", cst.MultiplyAssign: "*"}.get(type(node.operator))
         if sign and _is_counter(file, node.target) and _is_plain_number(node.value):
             name = file.text(node.target)
-            yield Change((file.edit(*file.index.span(node), f"{name} = {name} {sign} {file.text(node.value)}"),))
+            yield Change(
+                (file.edit(*file.index.span(node), f"{name} = {name} {sign} {file.text(node.value)}"),)
+            )
     elif isinstance(node, cst.Assign) and len(node.targets) == 1 and binary(node.value, cst.Add):
         target, sum_ = node.targets[0].target, node.value
         assert isinstance(sum_, cst.BinaryOperation)
-        if file.text(target) == file.text(sum_.left) and _is_counter(file, target) and _is_plain_number(sum_.right):
-            yield Change((file.edit(*file.index.span(node), f"{file.text(target)} += {file.text(sum_.right)}"),))
+        if (
+            file.text(target) == file.text(sum_.left)
+            and _is_counter(file, target)
+            and _is_plain_number(sum_.right)
+        ):
+            yield Change(
+                (file.edit(*file.index.span(node), f"{file.text(target)} += {file.text(sum_.right)}"),)
+            )
 
 
 def _is_counter(file: SourceFile, target: cst.CSTNode) -> bool:
@@ -176,11 +193,10 @@ def _is_counter(file: SourceFile, target: cst.CSTNode) -> bool:
             given = given or is_number(value)
             if not is_number(value) and not (binary(value, cst.Add) and _is_plain_number(value.right)):
                 return False
-        elif isinstance(above, cst.AugAssign) and use is above.target and not _is_plain_number(above.value):
+        elif (
+            isinstance(above, cst.AugAssign) and use is above.target and not _is_plain_number(above.value)
+        ) or isinstance(above, cst.Element | cst.For | cst.NamedExpr | cst.AnnAssign | cst.CompFor):
             return False
-        elif isinstance(above, cst.Element | cst.For | cst.NamedExpr | cst.AnnAssign | cst.CompFor):
-            if not isinstance(file.parent.get(above), cst.Call | cst.List) and use is not getattr(above, "value", None):
-                return False
     return given
 
 
@@ -188,11 +204,11 @@ def _is_plain_number(node: cst.CSTNode) -> bool:
     """Whether an expression surely gives a Python number."""
     if is_number(node):
         return True
-    if isinstance(node, cst.Call):
-        name = node.func.attr.value if isinstance(node.func, cst.Attribute) else ""
-        name = node.func.value if isinstance(node.func, cst.Name) else name
-        return name in ("item", "len", "float", "int")
-    return False
+    if not isinstance(node, cst.Call):
+        return False
+    if isinstance(node.func, cst.Attribute):
+        return node.func.attr.value == "item"
+    return isinstance(node.func, cst.Name) and node.func.value in ("len", "float", "int")
 
 
 @rewrite(
@@ -211,5 +227,3 @@ def number_spelling(file: SourceFile, node: cst.Float) -> Iterator[Change]:
     new = repr(value) if "e" in text else short
     if float(new) == value and new != text:
         yield Change((file.replace(node, new),))
-
-

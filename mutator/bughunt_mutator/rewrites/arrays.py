@@ -28,15 +28,100 @@ F = "from torch.nn import functional as F\n"
 
 # Functions of torch that are methods too, with the same arguments behind the tensor.
 BOTH = frozenset(
-    "abs amax amin argmax argmin argsort bincount clamp cos cumsum diagonal exp expm1 flip gather index_add index_select "
-    "isfinite isnan log log1p log_softmax logsumexp masked_select max mean min mul norm outer permute prod reciprocal "
-    "relu repeat_interleave rsqrt scatter_reduce sigmoid sign sin softmax sort sqrt square squeeze std sum tanh topk "
-    "transpose tril triu unbind var".split()
+    [
+        "abs",
+        "amax",
+        "amin",
+        "argmax",
+        "argmin",
+        "argsort",
+        "bincount",
+        "clamp",
+        "cos",
+        "cumsum",
+        "diagonal",
+        "exp",
+        "expm1",
+        "flip",
+        "gather",
+        "index_add",
+        "index_select",
+        "isfinite",
+        "isnan",
+        "log",
+        "log1p",
+        "log_softmax",
+        "logsumexp",
+        "masked_select",
+        "max",
+        "mean",
+        "min",
+        "mul",
+        "norm",
+        "outer",
+        "permute",
+        "prod",
+        "reciprocal",
+        "relu",
+        "repeat_interleave",
+        "rsqrt",
+        "scatter_reduce",
+        "sigmoid",
+        "sign",
+        "sin",
+        "softmax",
+        "sort",
+        "sqrt",
+        "square",
+        "squeeze",
+        "std",
+        "sum",
+        "tanh",
+        "topk",
+        "transpose",
+        "tril",
+        "triu",
+        "unbind",
+        "var",
+    ]
 )
 TENSORS_ONLY = frozenset(
-    "exp log log1p log_softmax logsumexp masked_select relu rsqrt sigmoid softmax sqrt square tanh cos sin expm1 amax "
-    "repeat_interleave scatter_reduce index_add gather topk tril triu norm sum mean argmax cumsum clamp std var "
-    "unbind index_select".split()
+    [
+        "amax",
+        "argmax",
+        "clamp",
+        "cos",
+        "cumsum",
+        "exp",
+        "expm1",
+        "gather",
+        "index_add",
+        "index_select",
+        "log",
+        "log1p",
+        "log_softmax",
+        "logsumexp",
+        "masked_select",
+        "mean",
+        "norm",
+        "relu",
+        "repeat_interleave",
+        "rsqrt",
+        "scatter_reduce",
+        "sigmoid",
+        "sin",
+        "softmax",
+        "sqrt",
+        "square",
+        "std",
+        "sum",
+        "tanh",
+        "topk",
+        "tril",
+        "triu",
+        "unbind",
+        "var",
+    ]
 )
 NAMES = {
     "torch.cat": "concat",
@@ -112,7 +197,13 @@ def matmul_operator(file: SourceFile, call: cst.Call) -> Iterator[Change]:
 def function_method(file: SourceFile, call: cst.Call) -> Iterator[Change]:
     """A function of torch as the method of its first argument."""
     home, _, name = (file.qname(call.func) or "").rpartition(".")
-    functional = home == "torch.nn.functional" and name in ("softmax", "log_softmax", "relu", "sigmoid", "tanh")
+    functional = home == "torch.nn.functional" and name in (
+        "softmax",
+        "log_softmax",
+        "relu",
+        "sigmoid",
+        "tanh",
+    )
     if not (functional or (home == "torch" and name in BOTH)) or overloads(file, name):
         return
     if not call.args or call.args[0].keyword or call.args[0].star or is_number(call.args[0].value):
@@ -199,7 +290,10 @@ def masked_fill_where(file: SourceFile, call: cst.Call) -> Iterator[Change]:
     examples=(
         Example(f"{T}y = x.pow(2)\n", (f"{T}y = x**2\n", f"{T}y = x.square()\n")),
         Example(f"{T}y = torch.square(a - b)\n", (f"{T}y = (a - b) ** 2\n",)),
-        Example(f"{T}y = ((a - b) ** 2).mean()\n", (f"{T}y = (a - b).square().mean()\n", f"{T}y = (a - b).pow(2).mean()\n")),
+        Example(
+            f"{T}y = ((a - b) ** 2).mean()\n",
+            (f"{T}y = (a - b).square().mean()\n", f"{T}y = (a - b).pow(2).mean()\n"),
+        ),
         Example("import numpy as np\ny = (d**2).sum()\n", ("import numpy as np\ny = np.square(d).sum()\n",)),
     ),
     counterexamples=(f"{T}y = n**2\n", f"{T}y = x.pow(3)\n", "y = (a**2).sum()\n"),
@@ -260,9 +354,10 @@ def infinity_form(file: SourceFile, node: cst.CSTNode) -> Iterator[Change]:
         if file.source.count(f"{home}.") > 1:
             yield from instead(file, node, 'float("inf")')
     elif isinstance(node, cst.Call) and file.text(node) in ('float("inf")', 'float("-inf")'):
-        home = next((h for h in ("torch", "math", "numpy") if file.spelling(h)), None)
-        if home:
-            yield from instead(file, node, ("-" if "-" in file.text(node) else "") + f"{file.spelling(home)}.inf")
+        known = next((h for h in ("torch", "math", "numpy") if file.spelling(h)), None)
+        if known:
+            sign = "-" if "-" in file.text(node) else ""
+            yield from instead(file, node, f"{sign}{file.spelling(known)}.inf")
 
 
 @rewrite(
@@ -272,7 +367,7 @@ def infinity_form(file: SourceFile, node: cst.CSTNode) -> Iterator[Change]:
     examples=(
         Example(f"{T}y = x.max(dim=1)[0]\n", (f"{T}y = x.max(dim=1).values\n",)),
         Example(f"{T}y = x.topk(3).indices\n", (f"{T}y = x.topk(3)[1]\n",)),
-        Example(f"{T}y = x.max(dim=1).values\n", (f"{T}y = x.max(dim=1)[0]\n", )),
+        Example(f"{T}y = x.max(dim=1).values\n", (f"{T}y = x.max(dim=1)[0]\n",)),
     ),
     counterexamples=(f"{T}y = x.max()[0]\n", f"{T}y = x.topk(3)[2]\n", f"{T}y = d.values\n"),
 )
@@ -316,13 +411,21 @@ def zero_grad_default(file: SourceFile, call: cst.Call) -> Iterator[Change]:
     "functional-name",
     cst.Call,
     examples=(
-        Example(f"{T}{F}y = F.softmax(x, dim=1) + F.relu(z)\n", (f"{T}{F}y = torch.softmax(x, dim=1) + F.relu(z)\n", f"{T}{F}y = F.softmax(x, dim=1) + torch.relu(z)\n")),
+        Example(
+            f"{T}{F}y = F.softmax(x, dim=1) + F.relu(z)\n",
+            (
+                f"{T}{F}y = torch.softmax(x, dim=1) + F.relu(z)\n",
+                f"{T}{F}y = F.softmax(x, dim=1) + torch.relu(z)\n",
+            ),
+        ),
     ),
     counterexamples=(f"{F}y = F.softmax(x, dim=1)\n", f"{T}{F}y = F.gelu(x)\n"),
 )
 def functional_name(file: SourceFile, call: cst.Call) -> Iterator[Change]:
     """A function that both `torch` and `torch.nn.functional` have, from `torch`."""
     home, _, name = (file.qname(call.func) or "").rpartition(".")
-    if home == "torch.nn.functional" and name in ("softmax", "log_softmax", "relu") and file.spelling("torch") == "torch":
-        if len([n for n in file.order if isinstance(n, cst.Attribute) and file.text(n.value) == file.text(call.func.value)]) > 1:  # type: ignore[union-attr]
-            yield Change((renamed_function(file, call, f"torch.{name}"),))
+    if home != "torch.nn.functional" or name not in ("softmax", "log_softmax", "relu"):
+        return
+    module = file.text(call.func).rpartition(".")[0]
+    if file.spelling("torch") == "torch" and file.source.count(f"{module}.") > 1:
+        yield Change((renamed_function(file, call, f"torch.{name}"),))

@@ -120,7 +120,11 @@ def conditional_return(file: SourceFile, node: cst.If) -> Iterator[Change]:
 
 
 def _only_return(body: cst.BaseSuite) -> cst.Return | None:
-    return only(body.body[0], cst.Return) if isinstance(body, cst.IndentedBlock) and len(body.body) == 1 else None  # type: ignore[arg-type]
+    return (
+        only(body.body[0], cst.Return)
+        if isinstance(body, cst.IndentedBlock) and len(body.body) == 1
+        else None
+    )
 
 
 @rewrite(

@@ -9,7 +9,7 @@ import libcst as cst
 
 from bughunt_mutator.operator import Example
 from bughunt_mutator.rewrite import BLOCKS, Change, rewrite
-from bughunt_mutator.rewrites.look import grown, inside, is_pure, method, overloads, speaks, within
+from bughunt_mutator.rewrites.look import grown, inside, is_pure, method, overloads, speaks, view, within
 from bughunt_mutator.source import SourceFile
 
 T = "import torch\n"
@@ -72,11 +72,14 @@ METHODS: dict[str, dict[str, str]] = {
         "expand_as": "", "log_softmax": "dim", "logsumexp": "dim keepdim", "masked_fill": "mask value",
         "mean": "dim keepdim", "softmax": "dim", "split": "split_size dim", "sum": "dim keepdim",
         "topk": "k dim", "tril": "diagonal", "triu": "diagonal", "unbind": "dim", "index_select": "dim index",
-        "gather": "dim index", "repeat_interleave": "repeats dim", "argsort": "dim descending", "sort": "dim descending",
+        "g"
+        "ather": "dim index", "repeat_interleave": "repeats dim", "argsort": "dim descending",
+        "sort": "dim descending",
     },
     "numpy": {
-        "argmax": "axis", "argmin": "axis", "argsort": "axis", "astype": "dtype", "cumsum": "axis", "max": "axis",
-        "mean": "axis dtype", "min": "axis", "prod": "axis", "std": "axis", "sum": "axis dtype", "var": "axis",
+        "argmax": "axis", "argmin": "axis", "argsort": "axis", "astype": "dtype", "cumsum": "axis",
+        "max": "axis", "mean": "axis dtype", "min": "axis", "prod": "axis", "std": "axis",
+        "sum": "axis dtype", "var": "axis",
     },
 }  # fmt: skip
 
@@ -109,11 +112,11 @@ def keyword_position(file: SourceFile, call: cst.Call) -> Iterator[Change]:
         return
     given = [arg for arg in call.args if arg.keyword is None]
     last = len(given) - 1
-    if 0 < last < len(names) or (last == 0 and _is_method(file, call)):
-        if names[last] not in ("", "_"):
-            new = f"{names[last]}={file.text(given[last].value)}"
-            if grown(file, given[last], new):
-                yield Change((file.edit(*file.span(given[last].value), new),))
+    named = 0 < last < len(names) or (last == 0 and _is_method(file, call))
+    if named and names[last] not in ("", "_"):
+        new = f"{names[last]}={file.text(given[last].value)}"
+        if grown(file, given[last], new):
+            yield Change((file.edit(*file.span(given[last].value), new),))
     if len(given) < len(call.args) and len(given) < len(names):
         arg = call.args[len(given)]
         if arg.keyword is not None and arg.keyword.value == names[len(given)]:
@@ -144,13 +147,14 @@ def _parameters(file: SourceFile, call: cst.Call) -> list[str]:
 
 def _own(file: SourceFile, name: str) -> list[str]:
     """The parameters of the one function of the module that has this name."""
-    found = [node for node in file.order if isinstance(node, cst.FunctionDef | cst.ClassDef) and node.name.value == name]
-    if len(found) != 1 or not isinstance(found[0], cst.FunctionDef) or file.parent[found[0]] is not file.module:
+    known = view(file)
+    found = known.functions.get(name, [])
+    if len(found) != 1 or name in known.classes or file.parent[found[0]] is not file.module:
         return []
     params = found[0].params
     if params.posonly_params or isinstance(params.star_arg, cst.Param) or found[0].decorators:
         return []
-    bound = [n for n in file.order if isinstance(n, cst.AssignTarget) and file.text(n) == name]
+    bound = "assigned" in known.names.root.ways[name]
     return [] if bound else [param.name.value for param in params.params]
 
 
@@ -170,7 +174,9 @@ def keyword_order(file: SourceFile, call: cst.Call) -> Iterator[Change]:
     for one, two in pairwise(named):
         texts = [_argument(file, arg) for arg in (one, two)]
         if all(is_pure(file, arg.value) for arg in (one, two)) and not any("\n" in text for text in texts):
-            spans = [(file.span(arg.keyword)[0], file.span(arg.value)[1]) for arg in (one, two) if arg.keyword]
+            spans = [
+                (file.span(arg.keyword)[0], file.span(arg.value)[1]) for arg in (one, two) if arg.keyword
+            ]
             yield Change((file.edit(*spans[0], texts[1]), file.edit(*spans[1], texts[0])))
 
 
@@ -187,7 +193,10 @@ def _argument(file: SourceFile, arg: cst.Arg) -> str:
     examples=(
         Example(
             f'{T}@torch.no_grad()\ndef f(x):\n    """Doc."""\n    y = g(x)\n    return y\n',
-            (f'{T}def f(x):\n    """Doc."""\n    with torch.no_grad():\n        y = g(x)\n        return y\n',),
+            (
+                f'{T}def f(x):\n    """Doc."""\n    with torch.no_grad():\n        y = g(x)\n'
+                "        return y\n",
+            ),
         ),
     ),
     counterexamples=(
@@ -203,9 +212,18 @@ def no_grad_block(file: SourceFile, node: cst.FunctionDef) -> Iterator[Change]:
     if not isinstance(node.body, cst.IndentedBlock) or list(inside(node.body, cst.Yield, cst.FunctionDef)):
         return
     lines = node.body.body
-    described = isinstance(lines[0], cst.SimpleStatementLine) and isinstance(lines[0].body[0], cst.Expr) and isinstance(lines[0].body[0].value, cst.SimpleString)
+    described = (
+        isinstance(lines[0], cst.SimpleStatementLine)
+        and isinstance(lines[0].body[0], cst.Expr)
+        and isinstance(lines[0].body[0].value, cst.SimpleString)
+    )
     rest = lines[1:] if described else lines
-    if not rest or any("\n" in file.text(each) for line in rest for each in within(line) if isinstance(each, cst.SimpleString | cst.FormattedString)):
+    if not rest or any(
+        "\n" in file.text(each)
+        for line in rest
+        for each in within(line)
+        if isinstance(each, cst.SimpleString | cst.FormattedString)
+    ):
         return
     start, end = file.outer[rest[0]][0], file.outer[rest[-1]][1]
     step, margin = file.module.default_indent, file.indent(rest[0])

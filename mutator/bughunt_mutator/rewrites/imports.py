@@ -29,7 +29,12 @@ WIDTH = 104
         Example("import torch.nn.functional as F\n", ("from torch.nn import functional as F\n",)),
         Example("from torch import nn\n", ("import torch.nn as nn\n",)),
     ),
-    counterexamples=("from torch import Tensor, nn\n", "import torch\n", "from torch import Tensor\n", "from . import functional as F\n"),
+    counterexamples=(
+        "from torch import Tensor, nn\n",
+        "import torch\n",
+        "from torch import Tensor\n",
+        "from . import functional as F\n",
+    ),
 )
 def import_style(file: SourceFile, node: cst.CSTNode) -> Iterator[Change]:
     """A module imported by `import ... as` or from its package."""
@@ -37,14 +42,30 @@ def import_style(file: SourceFile, node: cst.CSTNode) -> Iterator[Change]:
         full, name = dotted(node.names[0].name), dotted(node.names[0].asname.name)
         home, _, last = full.rpartition(".")
         if home in HOMES:
-            yield Change((file.edit(*file.index.span(node), f"from {home} import {last}" + (f" as {name}" if name != last else "")),))
-    elif isinstance(node, cst.ImportFrom) and not isinstance(node.names, cst.ImportStar) and not node.relative:
-        if len(node.names) == 1 and node.module is not None:
-            full = f"{dotted(node.module)}.{dotted(node.names[0].name)}"
-            alias = node.names[0].asname
-            if full in HOMES:
-                name = dotted(alias.name) if alias else dotted(node.names[0].name)
-                yield Change((file.edit(*file.index.span(node), f"import {full} as {name}"),))
+            yield Change(
+                (
+                    file.edit(
+                        *file.index.span(node),
+                        f"from {home} import {last}" + (f" as {name}" if name != last else ""),
+                    ),
+                )
+            )
+    elif (
+        isinstance(node, cst.ImportFrom)
+        and (one := _only_alias(node)) is not None
+        and node.module is not None
+    ):
+        full = f"{dotted(node.module)}.{dotted(one.name)}"
+        if full in HOMES:
+            name = dotted(one.asname.name) if one.asname else dotted(one.name)
+            yield Change((file.edit(*file.index.span(node), f"import {full} as {name}"),))
+
+
+def _only_alias(node: cst.ImportFrom) -> cst.ImportAlias | None:
+    """The one name that a statement imports from another package."""
+    if isinstance(node.names, cst.ImportStar) or node.relative or len(node.names) != 1:
+        return None
+    return node.names[0]
 
 
 @rewrite(
@@ -54,10 +75,13 @@ def import_style(file: SourceFile, node: cst.CSTNode) -> Iterator[Change]:
     odds=0.6,
     examples=(
         Example(
-            "import torch\nfrom torch import Tensor, nn\ndef f(x: Tensor) -> Tensor:\n    return nn.Linear(x)\n",
+            "import torch\nfrom torch import Tensor, nn\ndef f(x: Tensor) -> Tensor:\n"
+            "    return nn.Linear(x)\n",
             (
-                "import torch\nfrom torch import nn\ndef f(x: torch.Tensor) -> torch.Tensor:\n    return nn.Linear(x)\n",
-                "import torch\nfrom torch import Tensor\ndef f(x: Tensor) -> Tensor:\n    return torch.nn.Linear(x)\n",
+                "import torch\nfrom torch import nn\ndef f(x: torch.Tensor) -> torch.Tensor:\n"
+                "    return nn.Linear(x)\n",
+                "import torch\nfrom torch import Tensor\ndef f(x: Tensor) -> Tensor:\n"
+                "    return torch.nn.Linear(x)\n",
             ),
         ),
         Example(
@@ -82,7 +106,12 @@ def qualified_name(file: SourceFile, node: cst.ImportFrom) -> Iterator[Change]:
             continue
         spelled = _spelled(file, full, name)
         found = [use for use, _ in view(file).names.uses if use.value == name and not _imports(file, use)]
-        if spelled is None or not found or _is_quoted(file, name) or not _have_room(file, found, len(spelled) - len(name)):
+        if (
+            spelled is None
+            or not found
+            or _is_quoted(file, name)
+            or not _have_room(file, found, len(spelled) - len(name))
+        ):
             continue
         edits = [file.edit(*file.index.span(use), spelled) for use in found]
         yield Change((_without(file, node, alias), *edits), frozenset({name}))
@@ -112,7 +141,9 @@ def _have_room(file: SourceFile, found: list[cst.Name], more: int) -> bool:
     for use in found:
         start = file.source.rfind("\n", 0, file.index.span(use)[0]) + 1
         per_line[start] = per_line.get(start, 0) + more
-    return all(len(file.source[start:].split("\n", 1)[0]) + grown <= WIDTH for start, grown in per_line.items())
+    return all(
+        len(file.source[start:].split("\n", 1)[0]) + grown <= WIDTH for start, grown in per_line.items()
+    )
 
 
 def _without(file: SourceFile, node: cst.ImportFrom, alias: cst.ImportAlias) -> Edit:
@@ -156,6 +187,10 @@ def imported_functions(file: SourceFile, node: cst.Import) -> Iterator[Change]:
     taken = {use.value for use, _ in view(file).names.uses} | set(dir(builtins))
     if names & taken or len(names) > 5:
         return
-    edits = [file.edit(*file.index.span(each), each.attr.value) for each in above if isinstance(each, cst.Attribute)]
+    edits = [
+        file.edit(*file.index.span(each), each.attr.value)
+        for each in above
+        if isinstance(each, cst.Attribute)
+    ]
     line = file.edit(*file.index.span(node), f"from math import {', '.join(sorted(names))}")
     yield Change((line, *edits), frozenset({"math"}))

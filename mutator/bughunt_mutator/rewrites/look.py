@@ -22,19 +22,174 @@ WIDTH = 100  # room for longer names
 
 # Methods of tensors and arrays, and of strings and lists, that change nothing.
 PURE_METHODS = frozenset(
-    "abs all amax amin any argmax argmin argsort astype bool chunk clamp clip clone contiguous copy cos cpu cumsum "
-    "detach diag diagonal diff dim div dot double endswith eq exp expand expand_as expm1 fill_diagonal flatten flip "
-    "float floor gather ge get gt half index_select int isfinite isnan isinf item items keys le log log1p log2 "
-    "log_softmax logsumexp long lower lt masked_fill masked_select matmul max mean median min mm bmm movedim mul mv "
-    "narrow ne neg new_full new_ones new_tensor new_zeros nonzero norm numel numpy outer permute pow prod ravel "
-    "reciprocal relu repeat repeat_interleave reshape roll round rsqrt scatter scatter_add select sigmoid sign sin size "
-    "softmax sort split sqrt square squeeze startswith std sub sum swapaxes t take take_along_dim tanh to tolist topk "
-    "trace transpose tril triu type unbind unflatten unfold unique unsqueeze upper values var view view_as where".split()
+    [
+        "abs",
+        "all",
+        "amax",
+        "amin",
+        "any",
+        "argmax",
+        "argmin",
+        "argsort",
+        "astype",
+        "bmm",
+        "bool",
+        "chunk",
+        "clamp",
+        "clip",
+        "clone",
+        "contiguous",
+        "copy",
+        "cos",
+        "cpu",
+        "cumsum",
+        "detach",
+        "diag",
+        "diagonal",
+        "diff",
+        "dim",
+        "div",
+        "dot",
+        "double",
+        "endswith",
+        "eq",
+        "exp",
+        "expand",
+        "expand_as",
+        "expm1",
+        "fill_diagonal",
+        "flatten",
+        "flip",
+        "float",
+        "floor",
+        "gather",
+        "ge",
+        "get",
+        "gt",
+        "half",
+        "index_select",
+        "int",
+        "isfinite",
+        "isinf",
+        "isnan",
+        "item",
+        "items",
+        "keys",
+        "le",
+        "log",
+        "log1p",
+        "log2",
+        "log_softmax",
+        "logsumexp",
+        "long",
+        "lower",
+        "lt",
+        "masked_fill",
+        "masked_select",
+        "matmul",
+        "max",
+        "mean",
+        "median",
+        "min",
+        "mm",
+        "movedim",
+        "mul",
+        "mv",
+        "narrow",
+        "ne",
+        "neg",
+        "new_full",
+        "new_ones",
+        "new_tensor",
+        "new_zeros",
+        "nonzero",
+        "norm",
+        "numel",
+        "numpy",
+        "outer",
+        "permute",
+        "pow",
+        "prod",
+        "ravel",
+        "reciprocal",
+        "relu",
+        "repeat",
+        "repeat_interleave",
+        "reshape",
+        "roll",
+        "round",
+        "rsqrt",
+        "scatter",
+        "scatter_add",
+        "select",
+        "sigmoid",
+        "sign",
+        "sin",
+        "size",
+        "softmax",
+        "sort",
+        "split",
+        "sqrt",
+        "square",
+        "squeeze",
+        "startswith",
+        "std",
+        "sub",
+        "sum",
+        "swapaxes",
+        "t",
+        "take",
+        "take_along_dim",
+        "tanh",
+        "to",
+        "tolist",
+        "topk",
+        "trace",
+        "transpose",
+        "tril",
+        "triu",
+        "type",
+        "unbind",
+        "unflatten",
+        "unfold",
+        "unique",
+        "unsqueeze",
+        "upper",
+        "values",
+        "var",
+        "view",
+        "view_as",
+        "where",
+    ]
 )
 PURE_BUILTINS = frozenset(
-    "abs bool dict enumerate float frozenset int isinstance len list max min range reversed round set sorted str sum tuple zip".split()
+    [
+        "abs",
+        "bool",
+        "dict",
+        "enumerate",
+        "float",
+        "frozenset",
+        "int",
+        "isinstance",
+        "len",
+        "list",
+        "max",
+        "min",
+        "range",
+        "reversed",
+        "round",
+        "set",
+        "sorted",
+        "str",
+        "sum",
+        "tuple",
+        "zip",
+    ]
 )
-DRAWS = re.compile(r"(^|\.)(rand|randn|randint|randperm|normal|bernoulli|multinomial|poisson|dropout\w*|rand\w*_like)$")
+DRAWS = re.compile(
+    r"(^|\.)(rand|randn|randint|randperm|normal|bernoulli|multinomial|poisson|dropout\w*|rand\w*_like)$"
+)
 HOMES = ("torch", "math", "numpy")
 
 
@@ -48,14 +203,17 @@ class View:
     defined: frozenset[str]
     roots: frozenset[str]
     words: frozenset[str]
-    computed: frozenset[str]  # special methods: the file overloads operators
+    functions: dict[str, list[cst.FunctionDef]]
+    classes: frozenset[str]
 
 
 @lru_cache(maxsize=4)
 def view(file: SourceFile) -> View:
     """The names of a file and the libraries that it imports."""
-    names = Names(file.module)
-    defined = {node.name.value for node in file.order if isinstance(node, cst.FunctionDef)}
+    names = Names(file)
+    functions = [node for node in file.order if type(node) is cst.FunctionDef]
+    classes = [node.name.value for node in file.order if type(node) is cst.ClassDef]
+    defined = {node.name.value for node in functions}
     return View(
         names,
         names.bindings(),
@@ -63,7 +221,8 @@ def view(file: SourceFile) -> View:
         frozenset(defined),
         frozenset(target.partition(".")[0] for target in file.aliases.table.values()),
         frozenset(WORD.findall(file.source)),
-        frozenset(name for name in defined if name.startswith("__")),
+        {name: [node for node in functions if node.name.value == name] for name in defined},
+        frozenset(classes),
     )
 
 
@@ -197,7 +356,9 @@ def is_numeric(file: SourceFile, node: cst.CSTNode) -> bool:
             full = file.qname(node.func) or ""
             if full.partition(".")[0] in HOMES:
                 return True
-            return method(node, "mean", "sum", "exp", "log", "sqrt", "square", "pow", "abs", "item") is not None
+            return (
+                method(node, "mean", "sum", "exp", "log", "sqrt", "square", "pow", "abs", "item") is not None
+            )
     return False
 
 
@@ -267,7 +428,9 @@ def grown(file: SourceFile, node: cst.CSTNode, new: str) -> bool:
     return one_line(file.text(node)) and one_line(new) and len(line) + len(new) - (end - start) <= WIDTH
 
 
-def instead(file: SourceFile, node: cst.CSTNode, new: str, drops: frozenset[str] = frozenset()) -> Iterator[Change]:
+def instead(
+    file: SourceFile, node: cst.CSTNode, new: str, drops: frozenset[str] = frozenset()
+) -> Iterator[Change]:
     """The change that puts a text in the place of an expression, if its line has room."""
     if grown(file, node, new):
         yield Change((file.replace(node, new),), drops)
@@ -282,7 +445,11 @@ def operand(file: SourceFile, node: cst.BaseExpression) -> str:
 
 def bare(file: SourceFile, node: cst.BaseExpression) -> str:
     """The text of an expression without its own parentheses."""
-    return file.text(node)[1:-1] if len(node.lpar) == 1 and not isinstance(node, cst.Tuple | cst.GeneratorExp) else file.text(node)
+    return (
+        file.text(node)[1:-1]
+        if len(node.lpar) == 1 and not isinstance(node, cst.Tuple | cst.GeneratorExp)
+        else file.text(node)
+    )
 
 
 def renamed_function(file: SourceFile, call: cst.Call, new: str) -> Edit:

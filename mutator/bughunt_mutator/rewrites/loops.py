@@ -35,7 +35,8 @@ from bughunt_mutator.source import SourceFile
         Example(
             "def f(rows):\n    good = [r * 2 for r in rows if r]\n    return good\n",
             (
-                "def f(rows):\n    good = []\n    for r in rows:\n        if r:\n            good.append(r * 2)\n"
+                "def f(rows):\n    good = []\n    for r in rows:\n        if r:\n"
+                "            good.append(r * 2)\n"
                 "    return good\n",
             ),
         ),
@@ -52,7 +53,8 @@ def comprehension_loop(file: SourceFile, line: cst.SimpleStatementLine) -> Itera
     found = assigned(line)
     if found is None or not isinstance(found[1], cst.ListComp) or file.function(line) is None:
         return
-    name, made = found
+    name, made = found[0], found[1]
+    assert isinstance(made, cst.ListComp)
     clause = made.for_in
     if clause.inner_for_in or clause.asynchronous or len(clause.ifs) > 1 or comments(file, line):
         return
@@ -104,7 +106,11 @@ def loop_comprehension(file: SourceFile, loop: cst.For) -> Iterator[Change]:
         return
     assert isinstance(call.value, cst.Call)
     value, name = call.value.args[0].value, found[0].value
-    if list(inside(value, cst.Yield, cst.Await, cst.NamedExpr)) or comments(file, loop) or comments(file, before):
+    if (
+        list(inside(value, cst.Yield, cst.Await, cst.NamedExpr))
+        or comments(file, loop)
+        or comments(file, before)
+    ):
         return
     if name in words(file, value) or name in words(file, loop.iter) or not _only_here(file, loop):
         return
@@ -150,14 +156,23 @@ def for_while(file: SourceFile, loop: cst.For) -> Iterator[Change]:
     call, target = loop.iter, loop.target
     if not (isinstance(call, cst.Call) and isinstance(target, cst.Name) and file.text(call.func) == "range"):
         return
-    if len(call.args) != 1 or loop.orelse or target.value == "_" or not isinstance(loop.body, cst.IndentedBlock):
+    if (
+        len(call.args) != 1
+        or loop.orelse
+        or target.value == "_"
+        or not isinstance(loop.body, cst.IndentedBlock)
+    ):
         return
     limit = call.args[0].value
     if not isinstance(limit, cst.Name | cst.Attribute | cst.Integer) or not is_pure(file, limit):
         return
     if list(inside(loop.body, cst.Continue, cst.Lambda, cst.FunctionDef)) or not _only_here(file, loop):
         return
-    changed = {word for each in inside(loop.body, cst.AssignTarget, cst.AugAssign, cst.NamedExpr) for word in WORD.findall(file.text(each.target))}
+    changed = {
+        word
+        for each in inside(loop.body, cst.AssignTarget, cst.AugAssign, cst.NamedExpr)
+        for word in WORD.findall(file.text(each.target))  # type: ignore[attr-defined]
+    }
     if changed & {target.value, *WORD.findall(file.text(limit))}:
         return
     start, end = file.index.span(loop)[0], file.outer[loop][1]
@@ -200,10 +215,12 @@ def unused_rest(file: SourceFile, line: cst.SimpleStatementLine) -> Iterator[Cha
         names = [file.text(each.value) for each in target.elements]
         if len(names) == 2 and names[1] == "_" and len(_blanks(file, line)) == 1 and _gives_pair(value):
             yield Change((file.edit(*file.index.span(found), f"{names[0]} = {file.text(value)}[0]"),))
-    elif isinstance(value, cst.Subscript) and isinstance(value.value, cst.Call) and isinstance(target, cst.Name):
-        if file.text(value).endswith(")[0]") and _gives_pair(value.value) and not _blanks(file, line):
-            new = f"{target.value}, _ = {file.text(value.value)}"
-            yield Change((file.edit(*file.index.span(found), new),))
+        return
+    if not (isinstance(value, cst.Subscript) and isinstance(target, cst.Name)) or _blanks(file, line):
+        return
+    if file.text(value).endswith(")[0]") and _gives_pair(value.value):
+        new = f"{target.value}, _ = {file.text(value.value)}"
+        yield Change((file.edit(*file.index.span(found), new),))
 
 
 def _blanks(file: SourceFile, line: cst.CSTNode) -> list[cst.Name]:
@@ -211,9 +228,10 @@ def _blanks(file: SourceFile, line: cst.CSTNode) -> list[cst.Name]:
     return uses(file, scope, "_") if scope else []
 
 
-def _gives_pair(call: cst.Call) -> bool:
+def _gives_pair(call: cst.BaseExpression) -> bool:
     """Whether a recurrent layer is called, by the name that such layers have."""
-    called = call.func.attr.value if isinstance(call.func, cst.Attribute) else ""
+    known = isinstance(call, cst.Call) and isinstance(call.func, cst.Attribute)
+    called = call.func.attr.value if known else ""  # type: ignore[attr-defined]
     return called in ("lstm", "gru", "rnn", "encoder_rnn")
 
 

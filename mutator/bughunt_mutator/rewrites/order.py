@@ -46,13 +46,18 @@ def function_order(file: SourceFile, node: cst.FunctionDef) -> Iterator[Change]:
     odds=0.4,
     examples=(
         Example(
-            "class A:\n    x = 1\n\n    def f(self):\n        return 1\n\n    def g(self):\n        return 2\n",
-            ("class A:\n    x = 1\n\n    def g(self):\n        return 2\n\n    def f(self):\n        return 1\n",),
+            "class A:\n    x = 1\n\n    def f(self):\n        return 1\n\n    def g(self):\n"
+            "        return 2\n",
+            (
+                "class A:\n    x = 1\n\n    def g(self):\n        return 2\n\n    def f(self):\n"
+                "        return 1\n",
+            ),
         ),
     ),
     counterexamples=(
         "class A:\n    def __init__(self):\n        pass\n\n    def g(self):\n        return 2\n",
-        "class A:\n    def f(self):\n        return 1\n\n    @f.setter\n    def f(self, x):\n        return 2\n",
+        "class A:\n    def f(self):\n        return 1\n\n    @f.setter\n"
+        "    def f(self, x):\n        return 2\n",
         "def f():\n    return 1\n",
     ),
 )
@@ -92,7 +97,9 @@ def _are_strangers(file: SourceFile, one: cst.FunctionDef, two: cst.FunctionDef)
 
 def _heads(file: SourceFile, node: cst.FunctionDef) -> frozenset[str]:
     """The words that are read when a function is defined."""
-    found = words(file, node.params) | frozenset(word for d in node.decorators for word in WORD.findall(file.text(d)))
+    found = words(file, node.params) | frozenset(
+        word for d in node.decorators for word in WORD.findall(file.text(d))
+    )
     return found | (words(file, node.returns) if node.returns else frozenset())
 
 
@@ -117,7 +124,9 @@ def field_order(file: SourceFile, line: cst.SimpleStatementLine) -> Iterator[Cha
     """The fields of a record that is only made by keyword, in another order."""
     body = file.parent[line]
     owner = file.parent.get(body) if body is not file.module else None
-    if not isinstance(owner, cst.ClassDef) or not any("kw_only=True" in file.text(d) for d in owner.decorators):
+    if not isinstance(owner, cst.ClassDef) or not any(
+        "kw_only=True" in file.text(d) for d in owner.decorators
+    ):
         return
     if not _is_field(file, line):
         return

@@ -29,7 +29,13 @@ PHRASE = re.compile(r"\b(" + "|".join(sorted(OTHER, key=len, reverse=True)) + r"
     preserves="prose",
     examples=(
         Example("x = 1  # one for every row\n", ("x = 1  # one for each row\n",)),
-        Example('def f():\n    """What picks the largest."""\n', ('def f():\n    """What chooses the largest."""\n', 'def f():\n    """What picks the biggest."""\n')),
+        Example(
+            'def f():\n    """What picks the largest."""\n',
+            (
+                'def f():\n    """What chooses the largest."""\n',
+                'def f():\n    """What picks the biggest."""\n',
+            ),
+        ),
     ),
     counterexamples=('x = "for every row"\n', "x = 1  # noqa\n"),
 )
@@ -62,7 +68,9 @@ def comment_moved(file: SourceFile, line: cst.SimpleStatementLine) -> Iterator[C
         return
     start = span_of_lines(file, line)[0]
     text, end = file.index.span(line)[1], file.index.span(comment)[1]
-    yield Change((
-        file.edit(start, start, f"{file.indent(line)}{comment.value}{file.newline}"),
-        file.edit(text, end, ""),
-    ))
+    yield Change(
+        (
+            file.edit(start, start, f"{file.indent(line)}{comment.value}{file.newline}"),
+            file.edit(text, end, ""),
+        )
+    )

@@ -22,6 +22,7 @@ from bughunt_mutator.rewrites.look import (
 from bughunt_mutator.source import SourceFile
 
 T = "import torch\n"
+INDEX: dict[int | None, str] = {0: "None", -1: "..., None", 1: ":, None"}
 
 
 @rewrite(
@@ -99,7 +100,10 @@ def matrix_transpose(file: SourceFile, node: cst.Attribute) -> Iterator[Change]:
         Example(f"{T}n = x.size(0)\n", (f"{T}n = x.shape[0]\n",)),
         Example(f"{T}n = x.shape[-1]\n", (f"{T}n = x.size(-1)\n",)),
         Example(f"{T}B, T = x.shape\n", (f"{T}B, T = x.size()\n",)),
-        Example(f"{T}n = x.dim() + x.numel()\n", (f"{T}n = x.ndim + x.numel()\n", f"{T}n = x.dim() + x.nelement()\n")),
+        Example(
+            f"{T}n = x.dim() + x.numel()\n",
+            (f"{T}n = x.ndim + x.numel()\n", f"{T}n = x.dim() + x.nelement()\n"),
+        ),
     ),
     counterexamples=(
         "import numpy as np\nn = x.shape[0]\n",
@@ -109,6 +113,8 @@ def matrix_transpose(file: SourceFile, node: cst.Attribute) -> Iterator[Change]:
 )
 def size_shape(file: SourceFile, node: cst.CSTNode) -> Iterator[Change]:
     """A size by method or by attribute."""
+    if isinstance(node, cst.Attribute) and node.attr.value != "shape":
+        return
     if not speaks(file, "torch") or overloads(file, "size", "shape", "dim", "numel"):
         return
     match node:
@@ -122,7 +128,10 @@ def size_shape(file: SourceFile, node: cst.CSTNode) -> Iterator[Change]:
                 yield Change((file.replace(attr, "nelement"),))
             elif (subject := method(node, "size")) is not None:
                 yield from instead(file, node, f"{operand(file, subject)}.shape")
-        case cst.Subscript(value=cst.Attribute(attr=cst.Name("shape")) as shape, slice=[cst.SubscriptElement(slice=cst.Index(value=place))]):
+        case cst.Subscript(
+            value=cst.Attribute(attr=cst.Name("shape")) as shape,
+            slice=[cst.SubscriptElement(slice=cst.Index(value=place))],
+        ):
             if integer(place) is not None and not _is_own(shape.value):
                 yield from instead(file, node, f"{operand(file, shape.value)}.size({file.text(place)})")
         case cst.Attribute(attr=cst.Name("shape")):
@@ -158,10 +167,12 @@ def new_axis(file: SourceFile, node: cst.CSTNode) -> Iterator[Change]:
         subject = tensor_method(file, node, "unsqueeze")
         if subject is None or not plain(node, 1, 1):
             return
-        index = {0: "None", -1: "..., None", 1: ":, None"}.get(integer(node.args[0].value) if integer(node.args[0].value) is not None else 9)
-        if index:
-            yield from instead(file, node, f"{operand(file, subject)}[{index}]")
-    elif isinstance(node, cst.Subscript) and not isinstance(file.parent[node], cst.AssignTarget | cst.AugAssign | cst.Del):
+        at = integer(node.args[0].value)
+        if at in INDEX:
+            yield from instead(file, node, f"{operand(file, subject)}[{INDEX[at]}]")
+    elif isinstance(node, cst.Subscript) and not isinstance(
+        file.parent[node], cst.AssignTarget | cst.AugAssign | cst.Del
+    ):
         index = ", ".join(file.text(element.slice) for element in node.slice)
         axis = {":, None": 1, "..., None": -1, "None, :": 0, "None": 0}.get(index)
         if axis is None:
@@ -169,7 +180,9 @@ def new_axis(file: SourceFile, node: cst.CSTNode) -> Iterator[Change]:
         if speaks(file, "torch"):
             yield from instead(file, node, f"{operand(file, node.value)}.unsqueeze({axis})")
         elif speaks(file, "numpy") and (np := file.spelling("numpy")):
-            yield from instead(file, node, f"{operand(file, node.value)}[{index.replace('None', f'{np}.newaxis')}]")
+            yield from instead(
+                file, node, f"{operand(file, node.value)}[{index.replace('None', f'{np}.newaxis')}]"
+            )
             yield from instead(file, node, f"{np}.expand_dims({file.text(node.value)}, {axis})")
 
 
@@ -181,13 +194,17 @@ def new_axis(file: SourceFile, node: cst.CSTNode) -> Iterator[Change]:
         Example(f"{T}y = x.reshape(-1)\n", (f"{T}y = x.flatten()\n",)),
         Example("import numpy as np\ny = x.ravel()\n", ("import numpy as np\ny = x.reshape(-1)\n",)),
     ),
-    counterexamples=(f"{T}y = x.flatten(1)\n", "import numpy as np\ny = x.flatten()\n", f"{T}y = x.reshape(-1, 2)\n"),
+    counterexamples=(
+        f"{T}y = x.flatten(1)\n",
+        "import numpy as np\ny = x.flatten()\n",
+        f"{T}y = x.reshape(-1, 2)\n",
+    ),
 )
 def flat_form(file: SourceFile, call: cst.Call) -> Iterator[Change]:
     """All axes as one: `flatten()`, `ravel()` and `reshape(-1)`."""
     if (subject := tensor_method(file, call, "flatten", "ravel")) is not None and not call.args:
         yield from instead(file, call, f"{operand(file, subject)}.reshape(-1)")
-        if call.func.attr.value == "flatten":  # type: ignore[union-attr]
+        if method(call, "flatten") is not None:
             yield from instead(file, call, f"{operand(file, subject)}.ravel()")
     subject = tensor_method(file, call, "reshape", "view")
     if subject is not None and plain(call, 1, 1) and integer(call.args[0].value) == -1:
@@ -215,7 +232,9 @@ def chunk_split(file: SourceFile, call: cst.Call) -> Iterator[Change]:
         return
     along = file.text(axis.value)
     pieces = file.text(count.value)
-    yield from instead(file, call, f"{subject.value}.split({subject.value}.size({along}) // {pieces}, dim={along})")
+    yield from instead(
+        file, call, f"{subject.value}.split({subject.value}.size({along}) // {pieces}, dim={along})"
+    )
     yield from instead(file, call, f"{subject.value}.tensor_split({pieces}, dim={along})")
 
 
@@ -240,7 +259,11 @@ def full_slice(file: SourceFile, node: cst.Subscript) -> Iterator[Change]:
 @rewrite(
     "last-axes",
     cst.Call,
-    examples=(Example(f"{T}y = x.flatten(1)\n", (f"{T}y = x.flatten(start_dim=1)\n", f"{T}y = torch.flatten(x, 1)\n")),),
+    examples=(
+        Example(
+            f"{T}y = x.flatten(1)\n", (f"{T}y = x.flatten(start_dim=1)\n", f"{T}y = torch.flatten(x, 1)\n")
+        ),
+    ),
     counterexamples=(f"{T}y = x.flatten()\n", "import numpy as np\ny = x.flatten(1)\n"),
 )
 def last_axes(file: SourceFile, call: cst.Call) -> Iterator[Change]:

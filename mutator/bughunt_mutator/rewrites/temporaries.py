@@ -33,7 +33,9 @@ OF_CALL = {
     "unsqueeze": "spread", "cat": "joined", "concat": "joined", "stack": "stacked", "pow": "power",
     "square": "squares", "abs": "sizes", "norm": "length", "argmax": "best", "argsort": "ranking",
     "expand": "widened", "cumsum": "running", "where": "picked", "gather": "picked", "masked_fill": "masked",
-    "arange": "positions", "zeros": "blank", "ones": "all_ones", "cross_entropy": "entropy", "split": "pieces",
+    "a"
+    "range": "positions", "zeros": "blank", "ones": "all_ones", "cross_entropy": "entropy",
+    "split": "pieces",
     "chunk": "pieces", "sort": "ordered", "sorted": "ordered", "parameters": "weights", "next": "item",
 }  # fmt: skip
 OF_OPERATOR = {
@@ -77,7 +79,7 @@ def extract_temporary(file: SourceFile, line: cst.SimpleStatementLine) -> Iterat
     part = _first(file, whole)
     if part is None or not fits(file, line, f"{' ' * 12}{bare(file, part)}"):
         return
-    name = _name(file, part, line)
+    name = _name(file, part)
     if name is None:
         return
     start = file.index.span(line)[0]
@@ -130,7 +132,7 @@ def _is_step(file: SourceFile, node: cst.BaseExpression) -> bool:
     return isinstance(node, cst.BinaryOperation) and len(file.text(node)) > 8 and "\n" not in file.text(node)
 
 
-def _name(file: SourceFile, part: cst.BaseExpression, line: cst.CSTNode) -> str | None:
+def _name(file: SourceFile, part: cst.BaseExpression) -> str | None:
     """A name that the file does not use yet, made from what is computed."""
     known = view(file).words
     for name in _proposed(file, part):
@@ -165,7 +167,10 @@ def _proposed(file: SourceFile, part: cst.BaseExpression) -> Iterator[str]:
         ),
         Example(
             "def f(a, b):\n    d = a - b\n    y = d * 2\n    return y\n",
-            ("def f(a, b):\n    y = (a - b) * 2\n    return y\n", "def f(a, b):\n    d = a - b\n    return d * 2\n"),
+            (
+                "def f(a, b):\n    y = (a - b) * 2\n    return y\n",
+                "def f(a, b):\n    d = a - b\n    return d * 2\n",
+            ),
         ),
     ),
     counterexamples=(
@@ -187,7 +192,11 @@ def inline_temporary(file: SourceFile, line: cst.SimpleStatementLine) -> Iterato
     if scope is None or scope.ways.get(name.value) != {"assigned"}:
         return
     places = uses(file, scope, name.value)
-    if len(places) != 2 or "\n" in file.text(value) or isinstance(value, cst.Yield | cst.Await | cst.NamedExpr):
+    if (
+        len(places) != 2
+        or "\n" in file.text(value)
+        or isinstance(value, cst.Yield | cst.Await | cst.NamedExpr)
+    ):
         return
     use = places[1]
     assert after is not None
@@ -250,7 +259,7 @@ def joined_assignment(file: SourceFile, line: cst.SimpleStatementLine) -> Iterat
     pair = [_simple(file, each) for each in (line, after)]
     if None in pair or after is None or comments(file, line) or comments(file, after):
         return
-    if _depends(file, line, after) or not file.function(line) and len(file.text(line)) > 40:
+    if _depends(file, line, after) or (not file.function(line) and len(file.text(line)) > 40):
         return
     (one, first), (two, second) = pair  # type: ignore[misc]
     new = f"{one}, {two} = {first}, {second}"
@@ -300,7 +309,11 @@ def swapped_statements(file: SourceFile, line: cst.SimpleStatementLine) -> Itera
         return
     if _simple(file, line) is None or _simple(file, after) is None or _depends(file, line, after):
         return
-    if file.outer[line][1] != file.outer[after][0] or _owned_comment(file, after) or _owned_comment(file, line):
+    if (
+        file.outer[line][1] != file.outer[after][0]
+        or _owned_comment(file, after)
+        or _owned_comment(file, line)
+    ):
         return
     one, two = span_of_lines(file, line), span_of_lines(file, after)
     if file.source[two[1] - 1 : two[1]] != "\n":

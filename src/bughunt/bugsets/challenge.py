@@ -34,6 +34,8 @@ class Sealed:
     seeds: Sequence[int]  # hidden seeds for submit
     label: str  # visible, deceptive, silent
     provenance: Mapping[str, Any]
+    own_tests: Sequence[Sequence[str]] = ()  # of several bugs: the tests that fail for each alone
+    alone: Sequence[Mapping[str, str]] = ()  # of several bugs: the program with only one of them in it
 
     def dump(self) -> bytes:
         text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)

@@ -15,6 +15,7 @@ from typing import Any, Self
 import platformdirs
 
 from bughunt import __version__, references
+from bughunt.bugsets import proof
 from bughunt.judge.judge import Case, Judge
 from bughunt.judge.program import ProgramError
 
@@ -30,6 +31,7 @@ class Job:
     differential: bool = False
     curve_seeds: Sequence[int] = ()
     seed: int = 0
+    fingerprint: bool = False
 
     def key(self) -> str:
         reference = references.load(self.reference)
@@ -55,6 +57,7 @@ class Finding:
     values: Sequence[Sequence[float]] = ()
     metrics: Sequence[float] = ()
     reported: Sequence[Sequence[float]] = field(default_factory=tuple)
+    fingerprint: str = ""
 
 
 class Evaluator:
@@ -129,6 +132,8 @@ def look(judge: Judge, job: Job) -> Finding:
             results = judge.battery(job.files, _case(reference), job.seed)
             found["passed"] = [result.name for result in results if result.passed]
             found["failed"] = [result.name for result in results if not result.passed]
+        if job.fingerprint:
+            found["fingerprint"] = proof.fingerprint(judge, job.files, reference, job.seed)
     except ProgramError as error:
         found["error"] = str(error)
     return Finding(**found)

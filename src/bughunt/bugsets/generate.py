@@ -1,8 +1,9 @@
 """Making a bug set: enumerate, prove, disguise, write.
 
 The gates, cheapest first: the mutant parses and leaves no unused name; the pinned differential or a behaviour
-test tells it from the reference; it runs to the end; some behaviour tests fail and some pass; its disguise
-trains to the same bits. Choice is by seed: the same seed, reference and version give the same set.
+test tells it from the reference; it runs to the end; some behaviour tests fail and some pass; several bugs do
+not mask each other; the disguise answers to the same bits. Choice is by seed: the same seed, reference and
+version give the same set.
 """
 
 import hashlib
@@ -14,11 +15,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bughunt_mutator import Mutant, TreeDisguise, disguise_tree, enumerate_tree, mutated
+from bughunt_mutator import Mutant, TreeDisguise, enumerate_tree, mutated
 
 from bughunt import __version__, references
-from bughunt.bugsets import giveaway, symptom, write
+from bughunt.bugsets import giveaway, proof, symptom, write
 from bughunt.bugsets.challenge import BugSet, Curves, Sealed
+from bughunt.bugsets.combine import Suspect, groups, joint_tests, own_tests
 from bughunt.bugsets.evaluate import Evaluator, Finding, Job
 from bughunt.errors import BughuntError, UsageError
 from bughunt.references import Reference
@@ -26,17 +28,16 @@ from bughunt.references import Reference
 HIDDEN_SEEDS = 8
 BROKEN_SEEDS = 3
 BATCH = 6  # candidates of one program judged at a time
-CONTRACT = frozenset({"Config", "build", "train", "predict"})
 
 Event = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A mutant that passed the gates, in its disguise."""
+    """One or more mutants of a program that passed the gates together, in their disguise."""
 
     reference: Reference
-    mutant: Mutant
+    mutants: Sequence[Mutant]
     configuration: str
     broken: Mapping[str, str]
     repaired: Mapping[str, str]
@@ -44,6 +45,13 @@ class Accepted:
     passed: Sequence[str]
     curves: Curves
     label: str
+    own: Sequence[Sequence[str]] = ()  # where there are several: the tests of each alone
+    alone: Sequence[Mapping[str, str]] = ()  # where there are several: the program with only one of them
+    rewrites: Mapping[str, int] | None = None  # the disguise: how often each was made
+
+    @property
+    def key(self) -> str:
+        return "+".join(mutant.key for mutant in self.mutants)
 
 
 def generate(
@@ -55,8 +63,9 @@ def generate(
     out: Path,
     on_event: Event = lambda _: None,
     workers: int = 2,
+    bugs: int = 1,
 ) -> BugSet:
-    """Write a set of `count` challenges to `out/name`; BughuntError when the programs yield fewer."""
+    """Write a set of `count` challenges, each with so many bugs; BughuntError when there are fewer."""
     folder = out / name
     if folder.exists():
         raise UsageError(f"{folder} exists already", "choose another name or remove the folder")
@@ -65,7 +74,7 @@ def generate(
     with Evaluator(workers) as evaluate:
         for position, slug in enumerate(slugs):
             wanted = math.ceil((count - len(accepted)) / (len(slugs) - position))
-            accepted += _from_program(slug, wanted, seed, operator_ids, accepted, on_event, evaluate)
+            accepted += _from_program(slug, wanted, seed, operator_ids, accepted, on_event, evaluate, bugs)
     if len(accepted) < count:
         raise BughuntError(
             f"only {len(accepted)} of {count} challenges passed every gate",
@@ -82,32 +91,34 @@ def _from_program(
     so_far: Sequence[Accepted],
     on_event: Event,
     evaluate: Evaluator,
+    bugs: int,
 ) -> list[Accepted]:
     reference = references.load(slug)
     seeds = hidden_seeds(seed, slug)
-    used = Counter(item.mutant.operator for item in so_far)
+    used = Counter(mutant.operator for item in so_far for mutant in item.mutants)
     healthy: dict[str, Finding] = {}
     accepted: list[Accepted] = []
+    known: list[Suspect] = []
     candidates = _candidates(reference, seed, operator_ids, used)
     while len(accepted) < wanted and (batch := _take(candidates, BATCH)):
-        for mutant, configuration, finding in _tell_apart(reference, batch, seeds, evaluate):
-            if any(item.mutant.row == mutant.row for item in accepted):
+        fresh = _tell_apart(reference, batch, seeds, evaluate)
+        for group in groups(reference, known, fresh, bugs):
+            rows = {mutant.row for item in accepted for mutant in item.mutants}
+            if rows & {suspect.mutant.row for suspect in group} or (bugs > 1 and len(accepted) >= wanted):
                 continue
+            configuration = group[0].configuration
             if configuration not in healthy and reference.task.trains:
                 healthy[configuration] = _healthy(reference, configuration, seeds, evaluate)
-            item = _prove(
-                reference,
-                mutant,
-                configuration,
-                finding,
-                healthy.get(configuration, Finding()),
-                seed,
-                evaluate,
-            )
+            item = _prove(reference, group, healthy.get(configuration, Finding()), seed, evaluate)
             verdict = f"{item.label}, {len(item.failed)} tests" if item else "refused"
-            on_event(f"{slug} {mutant.row} line {mutant.line}: {verdict}")
+            on_event(f"{slug} {_named(group)}: {verdict}")
             accepted += [item] if item else []
+        known += fresh if bugs > 1 else []
     return _varied(accepted, wanted)
+
+
+def _named(group: Sequence[Suspect]) -> str:
+    return ", ".join(f"{suspect.mutant.row} line {suspect.mutant.line}" for suspect in group)
 
 
 def _varied(accepted: Sequence[Accepted], wanted: int) -> list[Accepted]:
@@ -154,12 +165,13 @@ def _take(candidates: Iterator[Mutant], count: int) -> list[Mutant]:
 
 def _tell_apart(
     reference: Reference, batch: Sequence[Mutant], seeds: Sequence[int], evaluate: Evaluator
-) -> list[tuple[Mutant, str, Finding]]:
+) -> list[Suspect]:
     """Those of the batch that differ from the reference, with the configuration in which they do."""
     names = list(reference.task.configurations)
     if not reference.task.trains:
         looks = _looks(reference, batch, names[:1], seeds[0], evaluate, tests=True)
-        return [(m, names[0], look) for m, (look,) in zip(batch, looks, strict=True) if _some_fail(look)]
+        pairs = zip(batch, looks, strict=True)
+        return [Suspect(mutant, names[0], look) for mutant, (look,) in pairs if _some_fail(look)]
     looks = _looks(reference, batch, names, seeds[0], evaluate, differential=True)
     differing = {
         mutant: [name for name, look in zip(names, row, strict=True) if look.equal is False]
@@ -169,7 +181,7 @@ def _tell_apart(
     tried = [mutant for mutant, found in differing.items() if found]
     tests = _looks(reference, tried, names[:1], seeds[0], evaluate, tests=True)
     return [
-        (mutant, differing[mutant][0], look)
+        Suspect(mutant, differing[mutant][0], look)
         for mutant, (look,) in zip(tried, tests, strict=True)
         if _some_fail(look)
     ]
@@ -216,50 +228,69 @@ def _joined(findings: Sequence[Finding]) -> Finding:
 
 def _prove(
     reference: Reference,
-    mutant: Mutant,
-    configuration: str,
-    tests: Finding,
+    group: Sequence[Suspect],
     healthy: Finding,
     seed: int,
     evaluate: Evaluator,
 ) -> Accepted | None:
-    """Disguise the mutant and show that the disguise changes nothing: the square commutes."""
-    keep = CONTRACT | frozenset(reference.task.exports)
-    cover = disguise_tree(reference.files, _draw(seed, "disguise", mutant.key), keep=keep)
-    if giveaway.adds_a_finding(cover.files, cover.broken(reference.files, mutant)):
+    """Show that no bug masks another, and disguise them: the square commutes."""
+    mutants = [suspect.mutant for suspect in group]
+    tests = joint_tests(reference, group, hidden_seeds(seed, reference.slug)[0], evaluate)
+    if tests is None or giveaway.adds_a_finding(reference.files, mutated(reference.files, *mutants)):
+        return None
+    cover = _disguised(reference, mutants, seed, evaluate)
+    if cover is None or giveaway.adds_a_finding(reference.files, cover.files):
+        return None
+    if giveaway.adds_a_finding(cover.files, cover.broken()):
         return None
     if reference.task.trains:
-        found = _bit_equal(reference, mutant, cover, configuration, healthy, seed, evaluate)
+        found = _curves(reference, mutants, cover, group[0].configuration, healthy, seed, evaluate)
     else:
-        found = _equal_by_tests(reference, mutant, cover, configuration, tests, seed, evaluate)
+        found = Curves((), (), (), (), (), hidden_seeds(seed, reference.slug)), "silent"
     if found is None:
         return None
-    curves, kind = found
+    several = len(group) > 1
     return Accepted(
         reference,
-        mutant,
-        configuration,
-        cover.broken(reference.files, mutant),
+        mutants,
+        group[0].configuration,
+        cover.broken(),
         cover.files,
         tests.failed,
         tests.passed,
-        curves,
-        kind,
+        *found,
+        own=own_tests(group) if several else (),
+        alone=[cover.broken([number]) for number in range(len(group))] if several else (),
+        rewrites=dict(sorted(cover.used.items())),
     )
 
 
-def _bit_equal(
+def _disguised(
+    reference: Reference, mutants: Sequence[Mutant], seed: int, evaluate: Evaluator
+) -> TreeDisguise | None:
+    """A disguise that was proved to change no number."""
+    slug, first = reference.slug, hidden_seeds(seed, reference.slug)[0]
+
+    def take(files: Mapping[str, str]) -> str:
+        (found,) = evaluate([Job(slug, "default", files, fingerprint=True, seed=first)])
+        return found.fingerprint or found.error
+
+    own = _draw(seed, "disguise", *(mutant.key for mutant in mutants))
+    return proof.settle(reference, mutants, own, take)
+
+
+def _curves(
     reference: Reference,
-    mutant: Mutant,
+    mutants: Sequence[Mutant],
     cover: TreeDisguise,
     configuration: str,
     healthy: Finding,
     seed: int,
     evaluate: Evaluator,
 ) -> tuple[Curves, str] | None:
-    """The curves and their label, when plain and disguised programs report the same losses bit for bit."""
+    """The curves and their label, when plain and disguised programs report the same losses to their end."""
     seeds, slug = hidden_seeds(seed, reference.slug), reference.slug
-    plain, broken = mutated(reference.files, mutant), cover.broken(reference.files, mutant)
+    plain, broken = mutated(reference.files, *mutants), cover.broken()
     jobs = [Job(slug, configuration, plain, curve_seeds=(seeds[0],))]
     jobs += [Job(slug, configuration, cover.files, curve_seeds=(seeds[0],))]
     jobs += [Job(slug, configuration, broken, curve_seeds=(s,)) for s in seeds[:BROKEN_SEEDS]]
@@ -278,25 +309,6 @@ def _bit_equal(
         seeds=seeds,
     )
     return curves, symptom.label(healthy.values, sick.values, reference.task.scale)
-
-
-def _equal_by_tests(
-    reference: Reference,
-    mutant: Mutant,
-    cover: TreeDisguise,
-    configuration: str,
-    tests: Finding,
-    seed: int,
-    evaluate: Evaluator,
-) -> tuple[Curves, str] | None:
-    """No curves and `silent`, when the disguised programs fail the tests that the plain ones fail."""
-    seeds = hidden_seeds(seed, reference.slug)
-    versions = (cover.files, cover.broken(reference.files, mutant))
-    jobs = [Job(reference.slug, configuration, files, tests=True, seed=seeds[0]) for files in versions]
-    repaired, broken = evaluate(jobs)
-    if repaired.error or repaired.failed or broken.error or set(broken.failed) != set(tests.failed):
-        return None
-    return Curves((), (), (), (), (), seeds), "silent"
 
 
 def _same(one: Finding, other: Finding) -> bool:
@@ -321,16 +333,19 @@ def _write(folder: Path, accepted: Sequence[Accepted], seed: int) -> BugSet:
 
 
 def _difficulty(item: Accepted) -> tuple[int, str, str]:
-    return (level(item), item.reference.slug, item.mutant.key)
+    return (level(item), item.reference.slug, item.key)
 
 
 def level(item: Accepted) -> int:
-    """1 (seen at once) to 5 (only a targeted test sees it): the operator's mark and what was measured."""
-    mark = write.operator_of(item.mutant).difficulty
+    """1 (seen at once) to 5 (only a targeted test sees it): the operators' marks and what was measured.
+
+    A bug more makes it one harder than the hardest of them.
+    """
+    mark = max(write.operator_of(mutant).difficulty for mutant in item.mutants)
     measured = {"visible": 1, "deceptive": 3, "silent": 4}[item.label]
     if not item.curves.steps:  # nothing trains, so nothing was to be seen
         measured = 2
-    return max(1, min(5, round((mark + measured) / 2)))
+    return max(1, min(5, round((mark + measured) / 2) + len(item.mutants) - 1))
 
 
 def _described(item: Accepted, seed: int) -> tuple[dict[str, object], Mapping[str, str], str, Curves, Sealed]:
@@ -342,13 +357,13 @@ def _described(item: Accepted, seed: int) -> tuple[dict[str, object], Mapping[st
         "reference": item.reference.slug,
         "configuration": item.configuration,
         "level": level(item),
-        "minutes": 5 + 5 * level(item),
+        "minutes": (5 + 5 * level(item)) * len(item.mutants),
         "metric": task.metric_name,
         "curve": task.curve_name,
         "steps": task.steps,
         "tests": len(item.failed) + len(item.passed),
-        "bugs": 1,
+        "bugs": len(item.mutants),
     }
-    text = symptom.brief(task, item.label, *runs, metrics, item.failed)
-    sealed = write.sealed(item.reference, item.mutant, item, seed)
+    text = symptom.brief(task, item.label, *runs, metrics, item.failed, len(item.mutants))
+    sealed = write.sealed(item, seed)
     return fields, item.broken, text, curves, sealed

@@ -82,10 +82,11 @@ def brief(
     broken: Runs,
     metrics: tuple[Sequence[float], Sequence[float]],
     failing: Sequence[str],
+    bugs: int = 1,
 ) -> str:
     """The brief in Markdown: report, contract, what this code does. Every number was measured."""
     if not task.trains:
-        return _brief_without_training(failing)
+        return _brief_without_training(failing) + _count(bugs)
     healthy, sick = metrics
     low, high = min(run[-1] for run in reference), max(run[-1] for run in reference)
     final = median(run[-1] for run in broken)
@@ -98,7 +99,16 @@ def brief(
         "",
         f"**This code.** {task.curve_name} {number(final)}, {task.metric_name} {number(median(sick))}.",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + _count(bugs)
+
+
+def _count(bugs: int) -> str:
+    """How many bugs there are, where it is not one."""
+    if bugs == 1:
+        return ""
+    return (
+        f"\n**Bugs.** There are {bugs} of them, in different places; a repair of one alone does not pass.\n"
+    )
 
 
 def _brief_without_training(failing: Sequence[str]) -> str:

@@ -1,11 +1,16 @@
 """Re-proving a bug set: each challenge's promises, from its files alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from bughunt.bugsets import giveaway, symptom, write
+from bughunt_mutator import Edit, Mutant
+
+from bughunt import references
+from bughunt.bugsets import giveaway, proof, symptom, write
 from bughunt.bugsets.case import case_of
-from bughunt.bugsets.challenge import BugSet, Challenge
+from bughunt.bugsets.challenge import BugSet, Challenge, Sealed
+from bughunt.bugsets.combine import recall
 from bughunt.errors import BughuntError
 from bughunt.judge.judge import Judge
 from bughunt.judge.verdict import Outcome, Verdict
@@ -33,7 +38,7 @@ def verify(
 ) -> list[Report]:
     """Both verdicts for each challenge (or every n-th for a sample of that size), and what gives it away.
 
-    `quick` judges on one hidden seed; otherwise on three.
+    `quick` judges on one hidden seed; otherwise on three, and proves the disguise again.
     """
     order = list(bugset.order)
     if sample is not None and sample < len(order):
@@ -53,9 +58,12 @@ def _report(judge: Judge, bugset: BugSet, id_: str, quick: bool) -> Report:
         seeds = tuple(sealed.seeds)[: 1 if quick else 3]
         broken = judge.judge(challenge.program(), case, seeds)
         repaired = judge.judge(dict(sealed.repaired), case, seeds)
+        reasons = _reasons(challenge, broken, repaired)
+        reasons += _partial(judge, challenge, sealed, seeds)
+        if not quick:
+            reasons += _disguise(judge, challenge, sealed)
     except BughuntError as error:
         return Report(id_, False, "", "", "", [error.message])
-    reasons = _reasons(challenge, broken, repaired)
     return Report(id_, not reasons, sealed.label, broken.outcome, repaired.outcome, reasons)
 
 
@@ -79,6 +87,45 @@ def _reasons(challenge: Challenge, broken: Verdict, repaired: Verdict) -> list[s
         "the title or the brief names an operator": not _names_an_operator(challenge, sealed.rows),
     }
     return [reason for reason, kept in promises.items() if not kept]
+
+
+def _partial(judge: Judge, challenge: Challenge, sealed: Sealed, seeds: Sequence[int]) -> list[str]:
+    """What a repair of all bugs but one falls short of; nothing where there is one bug."""
+    case, reasons = case_of(challenge), []
+    if len({len(sealed.alone), len(sealed.own_tests), 0 if challenge.bugs == 1 else challenge.bugs}) > 1:
+        reasons.append("not every bug has a program and tests of its own")
+    for number, (files, own) in enumerate(zip(sealed.alone, sealed.own_tests, strict=False), 1):
+        verdict = judge.judge(dict(files), case, seeds[:1], curves=False)
+        passed = [test.name for test in verdict.tests if test.passed]
+        if verdict.outcome is not Outcome.PARTIAL:
+            reasons.append(f"with bug {number} alone the program is {verdict.outcome}")
+        others = [tests for tests in sealed.own_tests if tests is not own]
+        if recall([own], passed) or recall(others, passed) < 1:
+            reasons.append(f"the tests do not tell bug {number} from the others")
+    return reasons
+
+
+def _disguise(judge: Judge, challenge: Challenge, sealed: Sealed) -> list[str]:
+    """What is wrong with the disguise: it answers as the plain programs do, with the bugs and without."""
+    reference = references.load(sealed.reference)
+    seed = sealed.seeds[0]
+    mutants = [written(bug, sealed.where[n].split(":")[0]) for n, bug in enumerate(_bugs(sealed))]
+
+    def take(files: Mapping[str, str]) -> str:
+        return proof.fingerprint(judge, files, reference, seed)
+
+    return proof.recount(reference, dict(sealed.repaired), challenge.program(), mutants, take)
+
+
+def _bugs(sealed: Sealed) -> list[Mapping[str, Any]]:
+    """The origin of each bug."""
+    return list(sealed.provenance.get("bugs", [sealed.provenance]))
+
+
+def written(bug: Mapping[str, Any], path: str) -> Mutant:
+    """A mutant as its origin tells it."""
+    edits = tuple(Edit(edit["start"], edit["end"], edit["old"], edit["new"]) for edit in bug["edits"])
+    return Mutant(bug["key"], bug.get("operator", ""), "", 0, "", edits, path=path)
 
 
 def _names_an_operator(challenge: Challenge, rows: Sequence[str]) -> bool:

@@ -16,7 +16,6 @@ from bughunt_mutator.registry import load_operators
 from bughunt import __version__
 from bughunt.bugsets import symptom
 from bughunt.bugsets.challenge import CURVES, FORMAT_VERSION, SEALED, Curves, Sealed
-from bughunt.references import Reference
 
 if TYPE_CHECKING:
     from bughunt.bugsets.generate import Accepted
@@ -69,49 +68,87 @@ def bugset(folder: Path, name: str, ids: Sequence[str], seed: int, version: str)
     _text(folder / "set.toml", toml(fields))
 
 
-def sealed(reference: Reference, mutant: Mutant, item: "Accepted", seed: int) -> Sealed:
-    """What goes behind the seal, with the operator's essay filled in for this site."""
-    operator = operator_of(mutant)
-    function = mutant.scope.rsplit(".", 1)[-1] or "the module"
+def sealed(item: "Accepted", seed: int) -> Sealed:
+    """What goes behind the seal, with the operators' essays filled in for these sites."""
+    operators = [operator_of(mutant) for mutant in item.mutants]
     return Sealed(
-        reference=reference.slug,
-        operators=[mutant.operator],
-        rows=[mutant.row],
-        category=operator.category,
-        hints=[RUNG.sub("", hint) for hint in operator.hints_in(function)],
-        post_mortem=post_mortem(operator, item),
-        evidence=list(operator.evidence),
+        reference=item.reference.slug,
+        operators=[mutant.operator for mutant in item.mutants],
+        rows=[mutant.row for mutant in item.mutants],
+        category=operators[0].category,
+        hints=hints(item.mutants),
+        post_mortem=post_mortem(item),
+        evidence=list(dict.fromkeys(address for operator in operators for address in operator.evidence)),
         repaired=dict(item.repaired),
-        where=[f"{mutant.path}:{mutant.scope}"],
+        where=[f"{mutant.path}:{mutant.scope}" for mutant in item.mutants],
         fail_to_pass=list(item.failed),
         pass_to_pass=list(item.passed),
         seeds=list(item.curves.seeds),
         label=item.label,
         provenance={
-            "key": mutant.key,
             "seed": seed,
             "bughunt": __version__,
-            "edits": [edit.shown() for edit in mutant.edits],
-            "params": dict(mutant.params),
+            "bugs": [_origin(mutant) for mutant in item.mutants],
+            "rewrites": dict(item.rewrites or {}),
         },
+        own_tests=[list(tests) for tests in item.own],
+        alone=[dict(files) for files in item.alone],
     )
 
 
-def post_mortem(operator: Operator, item: "Accepted") -> str:
+def _origin(mutant: Mutant) -> dict[str, Any]:
+    """What is needed to write the mutant into its reference again."""
+    return {
+        "key": mutant.key,
+        "operator": mutant.operator,
+        "row": mutant.row,
+        "path": mutant.path,
+        "scope": mutant.scope,
+        "line": mutant.line,
+        "edits": [edit.shown() for edit in mutant.edits],
+        "params": dict(mutant.params),
+    }
+
+
+def hints(mutants: Sequence[Mutant]) -> list[str]:
+    """Three rungs; where there are several bugs, each rung speaks of all of them."""
+    rungs = [_rungs(mutant) for mutant in mutants]
+    if len(rungs) == 1:
+        return rungs[0]
+    return [" ".join(f"({n}) {hint}" for n, hint in enumerate(same, 1)) for same in zip(*rungs, strict=True)]
+
+
+def _rungs(mutant: Mutant) -> list[str]:
+    function = mutant.scope.rsplit(".", 1)[-1] or "the module"
+    return [RUNG.sub("", hint) for hint in operator_of(mutant).hints_in(function)]
+
+
+def post_mortem(item: "Accepted") -> str:
     """The essay that `explain` shows: the repair as a diff, why it shows so, which checks see it."""
-    path = item.mutant.path
-    broken, repaired = item.broken[path].splitlines(), item.repaired[path].splitlines()
-    names = ("broken", "repaired") if len(item.broken) == 1 else (f"broken/{path}", f"repaired/{path}")
-    diff = difflib.unified_diff(broken, repaired, *names, lineterm="", n=2)
+    operators = [operator_of(mutant) for mutant in item.mutants]
+    diffs = [_diff(item, path) for path in sorted({mutant.path for mutant in item.mutants})]
+    what = [f"`{m.row}`. {one.mechanism}" for m, one in zip(item.mutants, operators, strict=True)]
+    curve = f" In the curve: {item.label}." if item.curves.steps else ""
     parts = [
-        f"**What it was.** `{item.mutant.row}`. {operator.mechanism}",
-        "```diff\n" + "\n".join(diff) + "\n```",
-        f"**How it shows.** {operator.symptom}"
-        + (f" In the curve: {item.label}." if item.curves.steps else ""),
-        f"**Repair.** {operator.repair}",
+        f"**What it was.** {_listed(what)}",
+        "```diff\n" + "\n".join(diffs) + "\n```",
+        f"**How it shows.** {_listed([one.symptom for one in operators])}{curve}",
+        f"**Repair.** {_listed([one.repair for one in operators])}",
         "**Checks that see it.** " + "; ".join(symptom.sentence(name) for name in item.failed) + ".",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _listed(sentences: Sequence[str]) -> str:
+    if len(sentences) == 1:
+        return sentences[0]
+    return " ".join(f"({number}) {sentence}" for number, sentence in enumerate(sentences, 1))
+
+
+def _diff(item: "Accepted", path: str) -> str:
+    broken, repaired = item.broken[path].splitlines(), item.repaired[path].splitlines()
+    names = ("broken", "repaired") if len(item.broken) == 1 else (f"broken/{path}", f"repaired/{path}")
+    return "\n".join(difflib.unified_diff(broken, repaired, *names, lineterm="", n=2))
 
 
 def toml(fields: Mapping[str, Any]) -> str:

@@ -71,6 +71,7 @@ def verify_set(session: Session, name: str, sample: int | None, quick: bool) -> 
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--reference", "slugs", multiple=True, help="Only this program; repeatable.")
 @click.option("--operator", "operators", multiple=True, help="Only this operator; repeatable.")
+@click.option("--bugs", type=click.IntRange(1, 3), default=1, show_default=True, help="Bugs in each program.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of sets to write to.")
 @json_option
 @click.pass_obj
@@ -81,6 +82,7 @@ def generate_command(
     seed: int,
     slugs: tuple[str, ...],
     operators: tuple[str, ...],
+    bugs: int,
     out: Path | None,
 ) -> None:
     """Write a new bug set; the same seed and version give the same set."""
@@ -88,7 +90,7 @@ def generate_command(
     from bughunt.bugsets.generate import generate
 
     target = out or library.default_out()
-    made = generate(name, count, seed, slugs, operators, target, session.remark)
+    made = generate(name, count, seed, slugs, operators, target, session.remark, bugs=bugs)
     if session.json:
         emit("generate", set=made.name, folder=str(made.folder), challenges=list(made.order))
     else:
