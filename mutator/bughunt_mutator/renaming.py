@@ -59,8 +59,9 @@ def rename(text: str, seed: int, keep: frozenset[str] = frozenset(), beside: str
     used = set(WORD.findall(text)) | set(WORD.findall(beside)) | TAKEN
     meanings: dict[str, str] = {}
     chosen: dict[Key, str] = {}
+    functions = {(scope.path, name) for scope, name in names.bindings() if "def" in scope.ways[name]}
     for key in dict.fromkeys(_renamable(file, names, keep, beside)):
-        for new in _drawn(key, seed):
+        for new in _drawn(key, seed, is_function=key in functions):
             if new not in used and meanings.setdefault(new, key[1]) == key[1]:
                 chosen[key] = new
                 break
@@ -172,9 +173,9 @@ def _is_docstring(file: SourceFile, node: cst.CSTNode) -> bool:
     return isinstance(node, strings) and isinstance(file.parent[node], cst.Expr)
 
 
-def _drawn(key: Key, seed: int) -> Iterator[str]:
+def _drawn(key: Key, seed: int, *, is_function: bool) -> Iterator[str]:
     """The candidates for a name in an order of the seed's; affixes only as a last resort."""
-    for candidates in (synonyms(key[1]), affixed(key[1])):
+    for candidates in (synonyms(key[1]), affixed(key[1], is_function)):
         yield from sorted(candidates, key=lambda word: _draw(seed, *key, word))
 
 

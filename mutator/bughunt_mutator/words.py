@@ -5,35 +5,45 @@ from __future__ import annotations
 from itertools import product
 
 WHOLE: dict[str, tuple[str, ...]] = {
-    "i": ("idx", "pos", "ix", "at"),
-    "j": ("jdx", "other", "col", "k2"),
-    "k": ("kth", "rank", "which", "key_idx"),
-    "n": ("count", "num", "total", "size"),
-    "m": ("mid", "width", "other_n"),
-    "x": ("inp", "feats", "xs", "act", "h_in"),
-    "y": ("out", "ys", "res", "result"),
-    "z": ("latent", "zs", "code", "pre"),
-    "h": ("hidden", "hid", "feat", "state_h"),
-    "a": ("first", "lhs", "aa"),
-    "b": ("second", "rhs", "bb"),
-    "c": ("third", "chan", "cc"),
-    "d": ("dim_size", "delta", "depth"),
+    "i": ("idx", "pos", "ix"),
+    "j": ("other", "col", "jx"),
+    "k": ("kth", "rank", "which"),
+    "n": ("count", "num", "total"),
+    "m": ("mid", "many", "other_n"),
+    "x": ("inp", "feats", "features", "acts"),
+    "y": ("out", "res", "result"),
+    "z": ("latent", "code", "pre"),
+    "h": ("hidden", "hid", "feat"),
+    "a": ("first", "lhs", "left"),
+    "b": ("second", "rhs", "right"),
+    "c": ("third", "chan", "coef"),
+    "d": ("delta", "depth", "diff"),
     "e": ("elem", "emb", "entry"),
     "f": ("func", "fn", "feature"),
-    "g": ("gain", "grp", "grad_g"),
-    "p": ("par", "prm", "prob_p"),
-    "q": ("qry", "quer", "q_vec"),
+    "g": ("gain", "grp", "slope"),
+    "p": ("par", "param", "prob"),
+    "q": ("qry", "query", "asked"),
     "r": ("rem", "rew", "ratio"),
-    "s": ("sc", "summed", "stat"),
-    "t": ("tm", "time_idx", "tick"),
-    "u": ("unif", "noise_u", "uu"),
-    "v": ("val", "vec", "v_vec"),
-    "w": ("wt", "weights_w", "ww"),
+    "s": ("stat", "summed", "state"),
+    "t": ("tick", "moment", "tm"),
+    "u": ("unif", "noise", "drawn"),
+    "v": ("val", "vec", "velocity"),
+    "w": ("wt", "weight", "coefs"),
+    "batch_size": ("chunk_size", "batch_len"),
+    "cfg": ("config", "conf", "settings"),
+    "data": ("dataset", "material", "records"),
+    "device": ("place", "dev"),
+    "fan": ("fan_in", "incoming"),
+    "found": ("got", "obtained", "hit"),
+    "groups": ("buckets", "param_groups", "parts"),
     "logits": ("raw_scores", "preds", "outputs", "unnormalised"),
-    "loss": ("objective", "cost", "criterion_value", "err"),
-    "opt": ("optim_obj", "updater", "solver"),
+    "loss": ("objective", "cost", "err"),
+    "model": ("network", "net", "learner"),
+    "opt": ("solver", "updater", "optim"),
     "optimizer": ("opt", "solver", "updater"),
     "optimiser": ("opt", "solver", "updater"),
+    "stream": ("feed", "source", "supply"),
+    "wanted": ("expected", "desired", "sought"),
 }
 
 PARTS: dict[str, tuple[str, ...]] = {
@@ -55,7 +65,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "dim": ("width", "size"),
     "dist": ("distance", "gap"),
     "done": ("finished", "ended"),
-    "epoch": ("sweep", "pass_no"),
+    "epoch": ("sweep", "round_no"),
     "error": ("residual", "miss"),
     "feats": ("features", "repr"),
     "features": ("feats", "attributes"),
@@ -71,7 +81,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "images": ("imgs", "pictures"),
     "index": ("idx", "place"),
     "input": ("inp", "source"),
-    "inputs": ("inps", "source"),
+    "inputs": ("sources", "given"),
     "item": ("entry", "element"),
     "key": ("name", "tag"),
     "keys": ("ks", "lookup"),
@@ -79,7 +89,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "labels": ("targets", "answers", "gold"),
     "layer": ("block", "stage"),
     "layers": ("blocks", "stages"),
-    "length": ("len_of", "extent"),
+    "length": ("extent", "span"),
     "lengths": ("lens", "extents"),
     "log": ("ln", "logged"),
     "lr": ("rate", "step_size"),
@@ -97,7 +107,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "old": ("previous", "former"),
     "order": ("perm", "sequence"),
     "out": ("result", "output"),
-    "output": ("result", "outp"),
+    "output": ("result", "outcome"),
     "outputs": ("results", "outs"),
     "param": ("weight", "tensor"),
     "params": ("weights", "tensors"),
@@ -106,13 +116,13 @@ PARTS: dict[str, tuple[str, ...]] = {
     "preds": ("guesses", "estimates"),
     "prob": ("chance", "likelihood"),
     "probs": ("chances", "likelihoods", "dist"),
-    "progress": ("fraction", "done_part"),
+    "progress": ("fraction", "share_done"),
     "queries": ("qs", "asks"),
     "query": ("qry", "ask"),
     "ratio": ("quotient", "proportion"),
     "reward": ("gain", "payoff"),
     "rewards": ("gains", "payoffs"),
-    "row": ("record", "sample_row"),
+    "row": ("record", "line"),
     "rows": ("records", "samples"),
     "sample": ("example", "draw"),
     "samples": ("examples", "draws"),
@@ -144,10 +154,11 @@ PARTS: dict[str, tuple[str, ...]] = {
     "weight": ("coef", "wt"),
     "weights": ("coefs", "wts"),
     "width": ("breadth", "extent"),
-    "window": ("span", "slice_of"),
+    "window": ("span", "stretch"),
 }
 
-AFFIXES = ("cur_{}", "this_{}", "{}_val", "{}_cur", "{}_here")
+AFFIXES = ("cur_{}", "this_{}", "new_{}", "{}_now", "{}_used", "local_{}")
+VERBS = ("make_{}", "get_{}", "compute_{}", "build_{}", "find_{}")
 CLASS_AFFIXES = ("My{}", "{}Module", "{}Part", "Base{}", "{}Impl")
 
 
@@ -163,6 +174,6 @@ def synonyms(name: str) -> tuple[str, ...]:
     return tuple(lead + word for word in whole)
 
 
-def affixed(name: str) -> tuple[str, ...]:
+def affixed(name: str, is_function: bool) -> tuple[str, ...]:
     """Longer names, for a name that has no synonym left."""
-    return tuple(affix.format(name) for affix in AFFIXES)
+    return tuple(affix.format(name) for affix in (VERBS if is_function else AFFIXES))

@@ -190,6 +190,9 @@ PURE_BUILTINS = frozenset(
 DRAWS = re.compile(
     r"(^|\.)(rand|randn|randint|randperm|normal|bernoulli|multinomial|poisson|dropout\w*|rand\w*_like)$"
 )
+EFFECTS = re.compile(
+    r"torch\.(nn|optim|autograd|cuda|distributed|manual_seed|seed|set_|save|load)|numpy\.(random|seterr)"
+)
 HOMES = ("torch", "math", "numpy")
 
 
@@ -330,9 +333,8 @@ def _is_pure_call(file: SourceFile, call: cst.Call) -> bool:
         return False
     full = file.qname(call.func)
     if full is not None:
-        within_known = full.partition(".")[0] in HOMES and full[-1] != "_" and ".nn." not in f"{full}."[:9]
-        known = within_known or full.startswith("torch.nn.functional.")
-        return known and not DRAWS.search(full) and not full.startswith("numpy.random")
+        known = full.startswith("torch.nn.functional.") or not EFFECTS.match(full)
+        return full.partition(".")[0] in HOMES and known and full[-1] != "_" and not DRAWS.search(full)
     if isinstance(call.func, cst.Name):
         return call.func.value in PURE_BUILTINS and not overloads(file, call.func.value)
     if isinstance(call.func, cst.Attribute):

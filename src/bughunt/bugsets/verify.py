@@ -61,7 +61,7 @@ def _report(judge: Judge, bugset: BugSet, id_: str, quick: bool) -> Report:
         reasons = _reasons(challenge, broken, repaired)
         reasons += _partial(judge, challenge, sealed, seeds)
         if not quick:
-            reasons += _disguise(judge, challenge, sealed)
+            reasons += disguise_faults(judge, challenge, sealed)
     except BughuntError as error:
         return Report(id_, False, "", "", "", [error.message])
     return Report(id_, not reasons, sealed.label, broken.outcome, repaired.outcome, reasons)
@@ -105,7 +105,7 @@ def _partial(judge: Judge, challenge: Challenge, sealed: Sealed, seeds: Sequence
     return reasons
 
 
-def _disguise(judge: Judge, challenge: Challenge, sealed: Sealed) -> list[str]:
+def disguise_faults(judge: Judge, challenge: Challenge, sealed: Sealed) -> list[str]:
     """What is wrong with the disguise: it answers as the plain programs do, with the bugs and without."""
     reference = references.load(sealed.reference)
     seed = sealed.seeds[0]
