@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from bughunt_mutator import disguise_tree
+from bughunt_mutator import disguise_tree, load_rewrites
 from bughunt_mutator.disguise import DisguiseError
 
 from bughunt.bugsets.challenge import CURVES, Challenge
-from bughunt.bugsets.generate import CONTRACT
+from bughunt.bugsets.proof import kept
 from bughunt_leaderboard.folder import Folder, write_text
 from bughunt_leaderboard.referee import derived
 
@@ -16,12 +16,12 @@ TRIES = 5  # seeds, where one draws a name that the text already has
 
 def variant(challenge: Challenge, folder: Folder, team: int) -> dict[str, str]:
     """The broken program under this team's names: path -> text, made once and kept."""
-    kept = folder.path / "variants" / str(team) / f"{challenge.id}.json"
-    if kept.is_file():
-        found: dict[str, str] = json.loads(kept.read_text(encoding="utf-8"))
+    stored = folder.path / "variants" / str(team) / f"{challenge.id}.json"
+    if stored.is_file():
+        found: dict[str, str] = json.loads(stored.read_text(encoding="utf-8"))
         return found
     made = _disguised(challenge, folder.key, team)
-    write_text(kept, json.dumps(made))
+    write_text(stored, json.dumps(made))
     return made
 
 
@@ -29,11 +29,12 @@ def _disguised(challenge: Challenge, key: bytes, team: int) -> dict[str, str]:
     from bughunt import references
 
     program = challenge.program()
-    keep = CONTRACT | frozenset(references.load(challenge.reference).task.exports)
+    keep = kept(references.load(challenge.reference).task)
+    unproved = frozenset(id_ for id_, one in load_rewrites().items() if one.preserves == "bits")
     for number in range(TRIES):
         seed = derived(key, "variant", team, challenge.id, number)
         try:
-            return disguise_tree(program, seed, keep=keep).files
+            return disguise_tree(program, seed, keep, leave_out=unproved).files
         except DisguiseError:
             continue
     return program

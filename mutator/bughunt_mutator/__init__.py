@@ -7,6 +7,7 @@ from bughunt_mutator.engine import Mutant, choose, enumerate_mutants
 from bughunt_mutator.operator import Example, Operator, OperatorError, Proposal
 from bughunt_mutator.refusals import SourceError
 from bughunt_mutator.registry import load_operators
+from bughunt_mutator.rewrite import load_rewrites
 from bughunt_mutator.source import SourceFile
 from bughunt_mutator.tree import TreeDisguise, disguise_tree, enumerate_tree, mutated
 
@@ -31,6 +32,7 @@ __all__ = [
     "enumerate_mutants",
     "enumerate_tree",
     "load_operators",
+    "load_rewrites",
     "mutated",
     "reverse",
     "revert",

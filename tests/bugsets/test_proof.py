@@ -40,40 +40,38 @@ def test_a_disguise_is_settled_when_nothing_changes(judge):
     assert cover.files == disguise_tree(KMEANS.files, 3, proof.kept(KMEANS.task)).files
 
 
-def test_a_rewrite_that_changes_a_number_is_found_and_left_out():
-    """The fingerprint here is any text that mentions nothing of two rewrites' work."""
-    ids = ("new-axis", "names")
+@pytest.mark.slow
+def test_a_rewrite_that_changes_a_bit_is_found_by_bisection_and_left_out(judge):
+    """A variance before a mean of the same tensor: its gradient then sums in another order."""
+    resnet = references.load("resnet-mini")
+    known: dict[str, str] = {}
 
     def take(files):
-        used = [id_ for id_ in ids if disguises[files["train.py"]][id_]]
-        return "other" if used else "same"
+        text = files["train.py"]
+        if text not in known:
+            known[text] = proof.fingerprint(judge, files, resnet, 0)
+        return known[text]
 
-    class Remembering(dict):
-        def __missing__(self, text):
-            return {"new-axis": False, "names": False}
-
-    disguises = Remembering()
-    original = proof.disguise_tree
-
-    def remembered(*arguments):
-        cover = original(*arguments)
-        disguises[cover.files["train.py"]] = {id_: bool(cover.used[id_]) for id_ in ids}
-        return cover
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(proof, "disguise_tree", remembered)
-        cover = proof.settle(references.load("tensor-kit"), (), 1, take)
-    assert cover is not None
-    assert not set(ids) & {id_ for id_, count in cover.used.items() if count}
-    assert cover.used
-
-
-@pytest.mark.slow
-def test_a_statement_order_that_changes_the_order_of_gradients_is_left_out(judge):
-    """Mean and variance read the same tensor; computed in another order, its gradient sums in another order."""
-    resnet = references.load("resnet-mini")
-    take = lambda files: proof.fingerprint(judge, files, resnet, 0)  # noqa: E731 - a name for one expression
     assert take(swapped(resnet.files)) != take(resnet.files)
+    seed = next(s for s in range(40) if _swaps(disguised(resnet, s).files["train.py"]))
+    assert take(disguised(resnet, seed).files) != take(resnet.files)
+    cover = proof.settle(resnet, (), seed, take)
+    assert cover is not None
+    assert take(cover.files) == take(resnet.files)
+    assert "swapped-statements" not in cover.used
+    assert len(cover.used) >= len(disguised(resnet, seed).used) - 2
+
+
+def disguised(reference, seed):
+    return disguise_tree(reference.files, seed, proof.kept(reference.task))
+
+
+def _swaps(text):
+    """Whether the variance of the batch norm comes before its mean."""
+    body = text[text.index("class BatchNorm") :]
+    variance = min(at for at in (body.find(".var("), body.find("torch.var(")) if at >= 0)
+    mean = min(at for at in (body.find(".mean("), body.find("torch.mean(")) if at >= 0)
+    return variance < mean
 
 
 def swapped(files):

@@ -5,7 +5,7 @@ import json
 import tomllib
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,12 @@ class Sealed:
     seeds: Sequence[int]  # hidden seeds for submit
     label: str  # visible, deceptive, silent
     provenance: Mapping[str, Any]
-    own_tests: Sequence[Sequence[str]] = ()  # of several bugs: the tests that fail for each alone
-    alone: Sequence[Mapping[str, str]] = ()  # of several bugs: the program with only one of them in it
+    own_tests: Sequence[Sequence[str]] = field(
+        default_factory=list
+    )  # of several bugs: the tests that fail for each alone
+    alone: Sequence[Mapping[str, str]] = field(
+        default_factory=list
+    )  # of several bugs: the program with only one of them in it
 
     def dump(self) -> bytes:
         text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
