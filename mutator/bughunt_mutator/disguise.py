@@ -23,6 +23,7 @@ RENAMING = "names"  # the id under which the renaming can be left out
 WORD = re.compile(r"\w+")
 SCALE = float(1 << 64)
 TRIES = 12
+WIDTH = 110
 
 __all__ = ["RENAMING", "Disguise", "DisguiseError", "disguise"]
 
@@ -99,7 +100,7 @@ def _round(
     for _, id_, change in sorted(_drawn(file, turn, seed, leave_out), key=lambda drawn: drawn[0]):
         if not change.drops & fixed and taken.admits(change.edits):
             chosen.append((id_, change))
-    chosen = _sound(text, chosen)
+    chosen = _narrow(text, _sound(text, chosen))
     used.update(id_ for id_, _ in chosen)
     edits = [edit for _, change in chosen for edit in change.edits]
     return apply(text, edits), tuple(_shifted(each, edits) for each in bugs)
@@ -170,6 +171,30 @@ def _is_sound(text: str, chosen: Sequence[tuple[str, Change]]) -> bool:
     except (SyntaxError, EditError):
         return False
     return ast.dump(one) == ast.dump(two)
+
+
+def _narrow(text: str, chosen: list[tuple[str, Change]]) -> list[tuple[str, Change]]:
+    """The changes less those, last drawn first, with which a line gets too long."""
+    while (wide := _widening(text, chosen)) is not None:
+        chosen = [*chosen[:wide], *chosen[wide + 1 :]]
+    return chosen
+
+
+def _widening(text: str, chosen: Sequence[tuple[str, Change]]) -> int | None:
+    """The number of the last change that touches a line which is longer than it may be."""
+    edits = in_order(edit for _, change in chosen for edit in change.edits)
+    result, shift = apply(text, edits), 0
+    wide: set[Edit] = set()
+    for edit in edits:
+        start = edit.start + shift
+        shift += len(edit.new) - len(edit.old)
+        first = result.rfind("\n", 0, start) + 1
+        last = result.find("\n", start + len(edit.new))
+        lines = result[first : last if last >= 0 else len(result)].split("\n")
+        if edit.new and max(map(len, lines)) > WIDTH:
+            wide.add(edit)
+    numbers = [n for n, (_, change) in enumerate(chosen) if wide.intersection(change.edits)]
+    return numbers[-1] if numbers else None
 
 
 def _shifted(bug: Edits, edits: Sequence[Edit]) -> Edits:
