@@ -63,10 +63,11 @@ def disguise(
     for turn in range(NAMES, BLOCKS + 1):
         plain, moved = _round(plain, moved, turn, seed, keep, leave_out, used)
     beside = "\n".join(edit.new for edits in moved for edit in edits)
+    fresh = frozenset(WORD.findall(plain)) - frozenset(WORD.findall(text))
     if RENAMING in leave_out:
         return Disguise(plain, used, plain, moved, None)
     for attempt in range(TRIES):
-        renaming = rename(plain, seed + attempt, keep, beside)
+        renaming = rename(plain, seed + attempt, keep, beside, fresh)
         made = Disguise(renaming.text, used, plain, moved, renaming)
         if not moved or _parses(made.broken()):
             break

@@ -47,10 +47,16 @@ class Renaming:
         return _rename(file, Names(file), self.names)
 
 
-def rename(text: str, seed: int, keep: frozenset[str] = frozenset(), beside: str = "") -> Renaming:
+def rename(
+    text: str,
+    seed: int,
+    keep: frozenset[str] = frozenset(),
+    beside: str = "",
+    fresh: frozenset[str] = frozenset(),
+) -> Renaming:
     """Other names for locals, parameters that are passed by position, and what is not to be kept.
 
-    No word of `beside` becomes a new name, and no parameter that it mentions gets one.
+    No word of `beside` becomes a new name, and no parameter that it mentions gets one. Fresh names stay.
     """
     file = SourceFile(text)
     names = Names(file)
@@ -61,6 +67,8 @@ def rename(text: str, seed: int, keep: frozenset[str] = frozenset(), beside: str
     chosen: dict[Key, str] = {}
     functions = {(scope.path, name) for scope, name in names.bindings() if "def" in scope.ways[name]}
     for key in dict.fromkeys(_renamable(file, names, keep, beside)):
+        if key[1] in fresh:
+            continue
         for new in _drawn(key, seed, is_function=key in functions):
             if new not in used and meanings.setdefault(new, key[1]) == key[1]:
                 chosen[key] = new
