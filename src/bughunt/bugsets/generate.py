@@ -243,7 +243,10 @@ def _prove(
         return None
     if giveaway.adds_a_finding(cover.files, cover.broken()):
         return None
+    found: tuple[Curves, str] | None
     if reference.task.trains:
+        if not _same_tests(reference, cover, tests, seed, evaluate):
+            return None
         found = _curves(reference, mutants, cover, group[0].configuration, healthy, seed, evaluate)
     else:
         found = Curves((), (), (), (), (), hidden_seeds(seed, reference.slug)), "silent"
@@ -277,6 +280,19 @@ def _disguised(
 
     own = _draw(seed, "disguise", *(mutant.key for mutant in mutants))
     return proof.settle(reference, mutants, own, take)
+
+
+def _same_tests(
+    reference: Reference, cover: TreeDisguise, tests: Finding, seed: int, evaluate: Evaluator
+) -> bool:
+    """Whether the disguised programs fail the tests that the plain ones fail."""
+    first, start = next(iter(reference.task.configurations)), hidden_seeds(seed, reference.slug)[0]
+    versions = (cover.files, cover.broken())
+    jobs = [Job(reference.slug, first, files, tests=True, seed=start) for files in versions]
+    repaired, broken = evaluate(jobs)
+    if repaired.error or repaired.failed or broken.error:
+        return False
+    return set(broken.failed) == set(tests.failed)
 
 
 def _curves(
