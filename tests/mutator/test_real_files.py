@@ -121,5 +121,5 @@ def test_a_file_without_code_has_no_mutants(text: str) -> None:
 
 
 def test_a_file_with_the_line_ends_of_the_first_macintosh_is_refused() -> None:
-    with pytest.raises(SourceError, match="line 1: the parser does not give"):
+    with pytest.raises(SourceError, match="line 2: the parser does not give"):
         SourceFile("x = 1\ry = 2\r")
