@@ -10,7 +10,6 @@ seconds of the proof and what it left out. Fails below 40 % or above half a seco
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import sys
 import time
@@ -24,7 +23,9 @@ from bughunt_mutator.distance import normalised
 from bughunt import references
 from bughunt.bugsets import proof
 from bughunt.judge.judge import Judge
+from bughunt.judge.program import RemoteProgram
 from bughunt.references import Reference
+from bughunt.task import Task
 
 LEAST = 0.40
 SLOWEST_BUILD, SLOWEST_PROOF = 0.5, 2.0
@@ -63,7 +64,7 @@ def main() -> int:
     print(f"{len(load_rewrites())} rewrites")
     print("program              lines   ref  other  kinds  rewrites  build  proof  left out")
     rows = []
-    with Judge() as judge:
+    with Counting() as judge:
         for slug in asked.slugs or references.slugs():
             rows.append(measure(references.load(slug), asked.seeds, None if asked.no_proof else judge))
             print(rows[-1], flush=True)
@@ -78,7 +79,7 @@ def main() -> int:
     return 1 if short or slow else 0
 
 
-def measure(reference: Reference, seeds: int, judge: Judge | None) -> Row:
+def measure(reference: Reference, seeds: int, judge: Counting | None) -> Row:
     """Several disguises of one reference."""
     keep = proof.kept(reference.task)
     made, build = [], []
@@ -91,9 +92,9 @@ def measure(reference: Reference, seeds: int, judge: Judge | None) -> Row:
         costs: list[float] = []
 
         def take(files: Mapping[str, str]) -> str:
-            start = cpu()
+            start = judge.cpu_seconds()
             found = proof.fingerprint(judge, files, reference, 0)
-            costs.append(cpu() - start)
+            costs.append(judge.cpu_seconds() - start)
             return found
 
         settled = [proof.settle(reference, (), seed, take) for seed in range(seeds)]
@@ -119,9 +120,20 @@ def share(files: Mapping[str, str], others: Mapping[str, str]) -> float:
     return changed / sum(weights.values())
 
 
-def cpu() -> float:
-    """CPU seconds of this process and of all that it has started and ended."""
-    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+class Counting(Judge):
+    """A judge that remembers the workers it started, for what they used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[RemoteProgram] = []
+
+    def open(self, files: Mapping[str, str], task: Task, device: str | None = None) -> RemoteProgram:
+        self.opened.append(super().open(files, task, device))
+        return self.opened[-1]
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds so far: of this process and of the workers that have ended."""
+        return time.process_time() + sum(program.cpu_seconds or 0.0 for program in self.opened)
 
 
 def _left_out(made: TreeDisguise, settled: TreeDisguise | None) -> frozenset[str]:

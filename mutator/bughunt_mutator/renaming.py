@@ -56,7 +56,8 @@ def rename(
 ) -> Renaming:
     """Other names for locals, parameters that are passed by position, and what is not to be kept.
 
-    No word of `beside` becomes a new name, and no parameter that it mentions gets one. Fresh names stay.
+    No word of `beside` becomes a new name, and no parameter that it mentions gets one. Fresh names get no
+    longer ones.
     """
     file = SourceFile(text)
     names = Names(file)
@@ -67,9 +68,8 @@ def rename(
     chosen: dict[Key, str] = {}
     functions = {(scope.path, name) for scope, name in names.bindings() if "def" in scope.ways[name]}
     for key in dict.fromkeys(_renamable(file, names, keep, beside)):
-        if key[1] in fresh:
-            continue
-        for new in _drawn(key, seed, is_function=key in functions):
+        longer = () if key[1] in fresh else affixed(key[1], key in functions)
+        for new in _drawn(key, seed, longer):
             if new not in used and meanings.setdefault(new, key[1]) == key[1]:
                 chosen[key] = new
                 break
@@ -181,9 +181,9 @@ def _is_docstring(file: SourceFile, node: cst.CSTNode) -> bool:
     return isinstance(node, strings) and isinstance(file.parent[node], cst.Expr)
 
 
-def _drawn(key: Key, seed: int, *, is_function: bool) -> Iterator[str]:
-    """The candidates for a name in an order of the seed's; affixes only as a last resort."""
-    for candidates in (synonyms(key[1]), affixed(key[1], is_function)):
+def _drawn(key: Key, seed: int, longer: tuple[str, ...]) -> Iterator[str]:
+    """The candidates for a name in an order of the seed's; longer names only as a last resort."""
+    for candidates in (synonyms(key[1]), longer):
         yield from sorted(candidates, key=lambda word: _draw(seed, *key, word))
 
 
