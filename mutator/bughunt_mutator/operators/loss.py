@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import libcst as cst
 
 from bughunt_mutator.operator import Example, Proposal, operator
-from bughunt_mutator.operators._look import assigned, axis, keyword, method_line, operation
+from bughunt_mutator.operators._look import assigned, axis, keyword, method_line, operation, orphans
 from bughunt_mutator.operators._sources import COMMON_MISTAKES, DEEP_CHECKER, issue
 from bughunt_mutator.operators.loss_targets import counts_answers
 from bughunt_mutator.source import SourceFile
@@ -186,10 +186,12 @@ def mean_over_wrong_axis(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
 def ignore_index_dropped(f: SourceFile, node: cst.Call | cst.Comparison) -> Iterator[Proposal]:
     if isinstance(node, cst.Comparison):
         pair, torch = assigned(f.statement(node)), f.spelling("torch")
-        if torch and pair is not None and pair[1] is node and counts_answers(*pair):
+        if not torch or pair is None or orphans(f, node.comparisons[0].comparator):
+            return
+        if pair[1] is node and counts_answers(*pair):
             every = f"{torch}.ones_like({f.text(node.left)}, dtype={torch}.bool)"
             yield Proposal(edits=(f.replace(node, every),))
         return
     given = keyword(node, "ignore_index")
-    if given is not None:
+    if given is not None and not orphans(f, given):
         yield Proposal(edits=(f.delete_arg(node, given),))
