@@ -381,13 +381,16 @@ def preproc_mismatch(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
         "x, y = next(stream)\n",
         "for i in z:\n    x = f(i)\n",
         "for stream in streams:\n    x, y = next(stream)\n    fit(x, y)\n",
+        "for s in sequences:\n    row = next(fitting, None)\n    row.append(s)\n",
     ),
 )
 def same_batch(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Proposal]:
     pair, loop = assigned(node), loop_of(f, node)
     if pair is None or loop is None or f.parent[f.parent[node]] is not loop:
         return
-    draws = [call for call in inside(pair[1], cst.Call) if last_name(call.func) == "next"]
+    draws = [
+        each for each in inside(pair[1], cst.Call) if last_name(each.func) == "next" and len(each.args) == 1
+    ]
     of_this_turn = isinstance(loop, cst.For) and names_in(loop.target) & names_in(pair[1])
     if draws and isinstance(pair[0], cst.Name | cst.Tuple) and not of_this_turn:
         yield Proposal(edits=moved_before(f, node, loop))
