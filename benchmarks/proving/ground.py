@@ -97,7 +97,7 @@ def edited(files: Mapping[str, str], edits: Sequence[Sequence[str]]) -> dict[str
 
 def generated_right(reference: Reference, seed: int) -> Iterator[File]:
     """Without end: rewrites chosen by the seed, each text once."""
-    keep = frozenset(reference.task.exports)
+    keep = frozenset(part for name in reference.task.exports for part in name.split("."))
     seen = {json.dumps(dict(reference.files))}
     for index in range(1000):
         made = rewrites.written_differently(reference.files, seed * 1000 + index, keep)

@@ -207,3 +207,12 @@ def test_a_distance_between_answers_is_relative_and_strict_about_their_kind():
         assert math.isinf(distance(other, ones))
     assert distance(torch.tensor([math.nan, 1.0]), torch.tensor([math.nan, 1.0])) == 0
     assert math.isinf(distance({"k": "b"}, {"k": "a"}))
+
+
+def test_a_wider_model_is_another_model_and_a_split_one_is_not(zygote):
+    wider = TEXT.replace("nn.Linear(4, 1)", "nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 1))")
+    assert wider != TEXT
+    found = compare(zygote, wider)
+    assert (found.comparable, found.passed, found.what) == (True, False, "number of weights")
+    split = (VERDICTS / "split_layer" / "train.py").read_text()
+    assert not compare(zygote, split).comparable

@@ -17,6 +17,7 @@ CPU_TOLERANCE, GPU_TOLERANCE = 1e-4, 2e-3  # of the loss, relative
 GRADIENT, PINNED_ANSWER, LATER_ANSWER, STATISTICS = 1e-3, 2e-4, 2e-3, 1e-3
 CHAOS = 1e-3  # where the reference itself departs by this much, comparison ends
 ENVELOPE = 50.0  # times the reference's own deviation under one unit in the last place
+SIZE = 0.1  # by which a model may be larger or smaller in all
 WAYS = 2  # of mapping names that are tried
 GRADIENT_OF = "gradient of "
 REPEATED = 1e-6  # relative, between two runs of one program on one seed
@@ -79,7 +80,20 @@ def pinned_differential(
             found = one
         if one.passed:
             break
+    if found is UNMAPPABLE and _other_size(candidate, reference.pinned, task, seed, configuration):
+        return Differential(True, False, float("inf"), 0, "number of weights")
     return found
+
+
+def _other_size(candidate: Program, pinned: Pin, task: Task, seed: int, configuration: str) -> bool:
+    """Whether a model is another one, not the reference's with its layers split or fused."""
+    if not all(isinstance(value, torch.Tensor) for value in pinned.weights.values()):
+        return False
+    model = candidate.build(seed, **task.configurations[configuration])
+    state = candidate.state(model)
+    yours = sum(array(state[name]).size for name in trained(candidate, model, state))
+    ours = sum(value.numel() for value in pinned.weights.values())
+    return abs(yours - ours) > SIZE * ours
 
 
 def _one_way(
