@@ -77,10 +77,10 @@ TASK = Task(
     curve_name="divergence from the true chances",
     metric_name="area under the curve",
     metric_higher_is_better=True,
-    band=(0.0, 1.0),
+    band=(0.68, 0.84),  # seeds 0-9: 0.722 to 0.787
     steps=220,
     small={"steps": 30, "batch": 90, "channels": 6},
     floor=MARGIN,
     exports=("vocabulary", "encode", "pair_products", "calibrated", "thinned", "auc", "split_by_time"),
-    cpu_seconds=1.0,
+    cpu_seconds=0.7,
 )
