@@ -73,10 +73,10 @@ TASK = Task(
     curve_name="divergence from the true chances",
     metric_name="area under the curve",
     metric_higher_is_better=True,
-    band=(0.0, 1.0),
+    band=(0.72, 0.86),  # seeds 0-9: 0.764 to 0.815
     steps=160,
     small={"steps": 25, "batch": 90},
     floor=MARGIN,
     exports=("Numeric", "Plans", "Shops", "Pipeline", "folds_of", "auc", "cross_validate"),
-    cpu_seconds=0.5,
+    cpu_seconds=0.2,
 )

@@ -272,6 +272,18 @@ def test_cross_validation_finds_nothing_where_there_is_nothing(program, seed):
     assert abs(statistics.fmean(areas) - 0.5) <= 0.075
 
 
+def test_cross_validation_judges_rows_that_were_kept_apart(program, seed):
+    # half of the shops have two rows with one label, of the others nothing can be known
+    rng = torch.Generator().manual_seed(seed)
+    given = _table(seed, 600)
+    given["shop"] = torch.cat([torch.arange(300) // 2, torch.arange(1000, 1300)])
+    coins = (torch.rand(600, generator=rng) < 0.5).long()
+    given["label"] = torch.where(torch.arange(600) < 300, coins[given["shop"] % 300], coins)
+    cfg = program.call("Config", keep=True, steps=60, smoothing=1.0)
+    areas = program.call("cross_validate", given, cfg, _generator(program, seed))
+    assert 0.55 <= statistics.fmean(areas) <= 0.88
+
+
 def test_cross_validation_says_what_new_rows_will_show(program, task, seed):
     given = task.data(seed)
     cfg = program.call("Config", keep=True)
@@ -280,3 +292,22 @@ def test_cross_validation_says_what_new_rows_will_show(program, task, seed):
     seen = task.measure(program, model, given.held_out).metric
     assert abs(promised - seen) <= 0.06
     assert seen >= 0.72
+
+
+def test_gradients_belong_to_one_batch(program, seed):
+    # features that do not depend on folds, and a model that stays where it is
+    given = _table(seed)
+    given["shop"] = torch.arange(90)
+    for batch in (90, 30):
+        config = {"steps": 4, "batch": batch, "lr": 0.0, "folds": 90, "smoothing": 1e9}
+        model = program.build(seed=seed, **config)
+        program.watch_gradients(model, True)
+        run, seen = program.train(model, given, seed, **config), []
+        for _ in range(3):
+            run.next()
+            bias = next(g for g in program.gradients(model).values() if g.dim() == 1)
+            seen.append(float(bias))
+        chance = torch.as_tensor(program.predict(model, given))
+        slope = float((chance - given["label"]).mean())
+        assert statistics.fmean(seen) == pytest.approx(slope, rel=1e-2, abs=1e-4)
+        assert (max(seen) - min(seen) <= 1e-4) == (batch == 90)
