@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from bughunt_mutator import Mutant
     from bughunt_mutator.operator import Operator
 
+    from bughunt.bugsets.rebaseline import Baseline
+
 
 @click.group("operators", invoke_without_command=True)
 @json_option
@@ -146,6 +148,56 @@ def check_references(session: Session, slug: str | None) -> int:
         for row in measured:
             session.say("   ".join(f"{key} {value}" for key, value in row.items()))
     return 0 if all(row.get("ok", True) for row in measured) else 1
+
+
+@references_command.command("rebaseline")
+@click.argument("slug", required=False)
+@click.option("--write", "store", is_flag=True, help="Put the bands that have moved into the tasks.")
+@json_option
+@click.pass_obj
+def rebaseline_references(session: Session, slug: str | None, *, store: bool) -> int:
+    """Measure bands anew over ten seeds and show what has moved, as after an update of torch."""
+    from bughunt import references
+    from bughunt.bugsets import rebaseline
+    from bughunt.judge.judge import Judge
+
+    wanted = [references.load(slug).slug] if slug else references.slugs()
+    measured = []
+    with Judge() as judge:
+        for name in wanted:
+            session.remark(f"measuring {name}")
+            found = rebaseline.rebaseline(judge, name)
+            if found is None:
+                continue
+            measured.append(found)
+            if store and found.moved:
+                session.remark(f"written {rebaseline.write(found)}")
+    if session.json:
+        emit("references-rebaseline", references=[_baseline(one) for one in measured])
+    else:
+        from bughunt.show.tables import table
+
+        head = ("program", "reached", "noted", "band", "proposed", "moved")
+        session.say(table([head, *(_baseline_row(one) for one in measured)]))
+    return 0 if store or not any(one.moved for one in measured) else 1
+
+
+def _baseline(found: "Baseline") -> dict[str, object]:
+    return {
+        "slug": found.slug,
+        "metrics": list(found.metrics),
+        "deviation": found.deviation,
+        "noted": found.noted and list(found.noted),
+        "band": list(found.band),
+        "proposed": list(found.proposed),
+        "moved": found.moved,
+    }
+
+
+def _baseline_row(found: "Baseline") -> tuple[str, ...]:
+    pairs = (found.reached, found.noted, found.band, found.proposed)
+    shown = ["-" if pair is None else f"{pair[0]:.3g} to {pair[1]:.3g}" for pair in pairs]
+    return (found.slug, *shown, "moved" if found.moved else "")
 
 
 @click.command("mutate")

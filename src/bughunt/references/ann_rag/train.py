@@ -1,8 +1,8 @@
 """Passages for a question: text is cut into chunks, chunks become vectors, and near vectors are found fast.
 
 The index puts every vector into the cell of its nearest centre and looks only into the cells nearest to the
-question. Vectors are of unit length, so that a dot product is the cosine. Rows can be added and deleted; each keeps the
-identity that it was added under.
+question. Vectors are of unit length, so that a dot product is the cosine. Rows can be added and deleted; each
+keeps the identity that it was added under.
 
 Shapes: N vectors, D numbers in each, C cells, Q questions, K answers.
 """
