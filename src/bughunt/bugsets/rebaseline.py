@@ -2,10 +2,11 @@
 
 import math
 import re
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from bughunt import references
 from bughunt.errors import BughuntError
@@ -27,15 +28,15 @@ class Baseline:
 
     @property
     def reached(self) -> tuple[float, float]:
-        return min(self.metrics), max(self.metrics)
+        return float(np.min(self.metrics)), float(np.max(self.metrics))  # NaN if one of them is
 
     @property
     def deviation(self) -> float:
-        return statistics.pstdev(self.metrics)
+        return float(np.std(self.metrics))
 
     @property
     def moved(self) -> bool:
-        """Whether a seed leaves the band, or an end is a deviation of the seeds away from where it was noted."""
+        """Whether a seed leaves the band, or an end is a seeds' deviation away from where it was noted."""
         low, high = self.reached
         inside = self.band[0] <= low and high <= self.band[1]
         if not inside or self.noted is None:
@@ -45,7 +46,12 @@ class Baseline:
 
     @property
     def proposed(self) -> tuple[float, float]:
-        """Two deviations around what is reached, in hundredths; not beyond one where the band was not."""
+        """Two deviations around what is reached, in hundredths; not beyond one where the band was not.
+
+        Where a seed reaches no number, the band as it is.
+        """
+        if not math.isfinite(self.deviation):
+            return self.band
         margin = max(2 * self.deviation, 0.01)
         low = math.floor(100 * (self.reached[0] - margin)) / 100
         high = math.ceil(100 * (self.reached[1] + margin)) / 100

@@ -143,6 +143,10 @@ def test_the_least_recently_used_goes_first(program):
     assert call("keys") == [4, 3, 5]
     assert call("get", 3, 4.0) == 0.33
     assert call("get", 1, 4.0) is None
+    single = _cache(program, 1)
+    single("put", 6, 0.6, 0.0)
+    single("put", 7, 0.7, 0.0)
+    assert single("keys") == [7]
     empty = _cache(program, 0)
     empty("put", 1, 0.1, 0.0)
     assert empty("get", 1, 0.0) is None
