@@ -167,8 +167,8 @@ def _shown(row: Row) -> Iterator[str]:
         f"(deviation {row.deviation:.3f}), {row.tests} tests"
     )
     yield (
-        f"  {row.operators} operators, {row.proposals} mutants, {row.sampled} sampled: {row.by_curve} by curve,"
-        f" {row.by_test_only} by test only, {row.equivalent} equal, {len(row.survivors)} survive"
+        f"  {row.operators} operators, {row.proposals} mutants, {row.sampled} sampled: "
+        f"{row.by_curve} by curve, {row.by_test_only} by test only, {row.equivalent} equal, {len(row.survivors)} survive"
         f" ({row.share:.0%} killed)"
     )
     yield from (f"    {survivor}" for survivor in row.survivors)
