@@ -168,8 +168,8 @@ def _shown(row: Row) -> Iterator[str]:
     )
     yield (
         f"  {row.operators} operators, {row.proposals} mutants, {row.sampled} sampled: "
-        f"{row.by_curve} by curve, {row.by_test_only} by test only, {row.equivalent} equal, {len(row.survivors)} survive"
-        f" ({row.share:.0%} killed)"
+        f"{row.by_curve} by curve, {row.by_test_only} by test only, {row.equivalent} equal, "
+        f"{len(row.survivors)} survive ({row.share:.0%} killed)"
     )
     yield from (f"    {survivor}" for survivor in row.survivors)
 
