@@ -173,6 +173,19 @@ def test_centres_point_where_their_vectors_do(program, seed):
     assert np.allclose(found[(found @ middles.T).argmax(axis=0)], expected)
 
 
+def test_every_centre_begins_as_another_row(program, seed):
+    unit = np.asarray(program.call("normalise", _cloud(seed, 30)))
+    found = np.asarray(program.call("centres", unit, 30, 0, _rng(program, seed)))
+    assert sorted((found @ unit.T).argmax(axis=1).tolist()) == list(range(30))
+
+
+def test_a_centre_that_nobody_is_near_to_goes_where_it_is_needed(program, seed):
+    rows = np.eye(5)[[0] * 60 + [1, 2, 3]]
+    for start in range(3):
+        found = np.asarray(program.call("centres", rows, 4, 2, _rng(program, seed + start)))
+        assert np.allclose(sorted(found.tolist()), sorted(np.eye(5)[:4].tolist()))
+
+
 def test_more_cells_are_looked_into_where_too_few_are_found(program, seed):
     vectors = _cloud(seed, 50)
     call = _index(program, seed, vectors, cells=20)

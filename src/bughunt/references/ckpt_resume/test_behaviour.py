@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bughunt.judge.program import ProgramError
+from bughunt.errors import BughuntError
 from bughunt.references.data.glyphs import glyphs
 
 ROWS = 83
@@ -89,7 +89,7 @@ def test_more_steps_may_be_asked_for(program, seed):
 @pytest.mark.parametrize("other", [{"lr": 0.01}, {"dropout": 0.3}, {"patience": 4}, {"decay": 0.5}])
 def test_a_run_under_other_settings_is_refused(program, seed, other):
     _run(program, seed, take=5, folder="mine")
-    with pytest.raises(ProgramError):
+    with pytest.raises(BughuntError):
         _run(program, seed, folder="mine", resume=True, **other)
 
 
@@ -144,7 +144,7 @@ def test_a_failed_write_leaves_what_was_there(program, seed):
     _, run, _ = _run(program, seed, take=1, folder="other")
     program.call("store.os.mkdir", "place")
     program.call("store.save", "place/state.pt", _state(1))
-    with pytest.raises(ProgramError):
+    with pytest.raises(BughuntError):
         program.call("store.save", "place/state.pt", {**_state(2), "run": run.handle})
     assert program.call("store.load", "place/state.pt")["step"] == 1
     assert len(program.call("store.os.listdir", "place")) == 1
@@ -153,7 +153,7 @@ def test_a_failed_write_leaves_what_was_there(program, seed):
 def test_nothing_in_a_file_is_run(program):
     cfg = program.call("Config", keep=True)
     program.call("store.torch.save", {"step": 1, "model": cfg}, "odd.pt")
-    with pytest.raises(ProgramError):
+    with pytest.raises(BughuntError):
         program.call("store.load", "odd.pt")
 
 
@@ -165,7 +165,7 @@ def test_what_is_missing_from_a_checkpoint_is_said(program, seed):
         if name in ("step", "settings"):
             continue
         program.call_method(store, "add", {key: value for key, value in state.items() if key != name}, 0.0)
-        with pytest.raises(ProgramError, match=name):
+        with pytest.raises(BughuntError, match=name):
             _run(program, seed, folder="torn", resume=True)
     program.call_method(store, "add", state, 0.0)
     assert len(_run(program, seed, folder="torn", resume=True)[2]) == 8

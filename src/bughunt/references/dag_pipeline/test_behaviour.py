@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 import pytest
 
-from bughunt.judge.program import ProgramError
+from bughunt.errors import BughuntError
 
 
 def _graph(seed, count=14):
@@ -68,12 +68,12 @@ def test_no_step_comes_before_what_it_needs(program, seed):
 
 def test_a_circle_is_an_error(program):
     for needs in ({"a": ["a"]}, {"a": ["b"], "b": ["c"], "c": ["a"], "d": []}):
-        with pytest.raises(ProgramError, match="a"):
+        with pytest.raises(BughuntError, match="a"):
             program.call("order", needs)
 
 
 def test_an_unknown_step_is_an_error(program):
-    with pytest.raises(ProgramError, match="ghost"):
+    with pytest.raises(BughuntError, match="ghost"):
         program.call("order", {"a": ["ghost"], "b": []})
 
 
@@ -290,7 +290,7 @@ def test_a_step_is_tried_again_as_often_as_it_may(program, fails, retries):
 @pytest.mark.parametrize("retries", [0, 2])
 def test_a_failed_step_leaves_nothing_behind(program, retries):
     runner = _runner(program, ["x"] * (retries + 1) + ["4"], retries)
-    with pytest.raises(ProgramError, match="read"):
+    with pytest.raises(BughuntError, match="read"):
         program.call_method(runner, "run")
     assert len(program.call_method(runner, "__getattribute__", "log")) == retries + 1
     assert program.call_method(runner, "__getattribute__", "kept") == {}

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from bughunt.judge.program import ProgramError
+from bughunt.errors import BughuntError
 
 SMALL = {"steps": 8, "batch": 9, "buckets": 512, "buffer": 40, "block": 13}
 
@@ -55,7 +55,7 @@ def _drain(program, rows):
     while True:
         try:
             batch = program.call_method(batches, "__next__")
-        except ProgramError:  # the end
+        except BughuntError:  # the end
             return out
         out += [(np.asarray(values).tolist(), int(label)) for values, label in batch]
 
