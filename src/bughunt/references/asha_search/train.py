@@ -1,8 +1,8 @@
 """A search for settings that gives up early on what does badly, and a register of all that was tried.
 
 Many settings are trained a little, the better third of them three times as long, and so on: most of the
-budget goes to what promises most. Every epoch is written down, so that an interrupted search goes on and pays for
-nothing twice.
+budget goes to what promises most. Every epoch is written down, so that an interrupted search goes on and pays
+for nothing twice.
 
 Shapes: N rows, D features, K classes.
 """
@@ -140,8 +140,8 @@ def search(
 ) -> dict:
     """Successive halving: the register, the best entry, who reached which rung, epochs trained now.
 
-    `data` has `points`, `labels` to learn from and `points_held`, `labels_held` to compare on. Entries that are
-    `known` are not compared again; a search that reaches the `limit` of epochs stops and can be gone on with.
+    `data` has `points`, `labels` to learn from and `points_held`, `labels_held` to compare on. Entries that
+    are `known` are not compared again; a search that reaches the `limit` of epochs stops and can be gone on with.
     """
     register, trained = Register([tuple(entry) for entry in known or []]), 0
     classes = int(data["labels"].max()) + 1
