@@ -35,7 +35,7 @@ CANARY = "BH-" + "CANARY"
 SEEDS = [11, 12, 13]
 LIMITS = Limits(cpu_seconds=20, wall_seconds=20, reply_seconds=8, memory_bytes=2 << 30, output_bytes=1 << 16)
 HASTY = replace(LIMITS, cpu_seconds=5, wall_seconds=3, reply_seconds=1.5)
-PATIENCE = 3 * LIMITS.reply_seconds + 10  # seconds for a verdict, on a machine that does other things too
+PATIENCE = 3 * LIMITS.reply_seconds + 10  # seconds for a verdict, and more where honest programs wait too
 ANY = frozenset(Outcome) - {Outcome.SOLVED}
 ORDINARY_USER = 61234
 
@@ -130,6 +130,7 @@ class Arena:
         self.witness = Witness(make_launcher(way))
         self.judge = Judge(limits=LIMITS, launcher=self.witness)
         self.hasty_judge = Judge(limits=HASTY, launcher=self.witness)
+        self.pace = 0.0  # seconds that an honest program takes
 
     def __enter__(self) -> "Arena":
         self.judge.__enter__()
@@ -159,6 +160,7 @@ class Arena:
     def honest_programs_are_judged_rightly(self) -> bool:
         """A repair is one and the broken program is none: a fence that fails everything holds nothing."""
         right = self.verdict(program("written_differently")), self.verdict(program("broken"))
+        self.pace = max(verdict.seconds for verdict in right)
         return [verdict.passed for verdict in right] == [True, False]
 
     def won(self, attack: Attack) -> list[str]:
@@ -166,12 +168,12 @@ class Arena:
         self.witness.processes.clear()
         verdict = self.verdict(attack.files, attack.ways)
         said = self.witness.lines()
-        wrong = verdict.outcome not in attack.expected
+        wrong, patience = verdict.outcome not in attack.expected, PATIENCE + 3 * self.pace
         return [
             *([f"verdict {verdict.outcome}: {verdict.detail}"] if wrong else []),
             *([f"score {verdict.score}"] if verdict.score > 59 else []),
             *dict.fromkeys(line for line in said if line.startswith("GOT:")),
-            *([f"took {verdict.seconds:.0f} s"] if verdict.seconds > PATIENCE else []),
+            *([f"took {verdict.seconds:.0f} s"] if verdict.seconds > patience else []),
             *traces(),
             *(f"goes on as {pid}" for pid in self.left_over()),
         ]

@@ -1,5 +1,4 @@
 """Goes on in a thread after it has answered."""
-# judge: fully
 
 import threading
 
