@@ -179,10 +179,11 @@ class Arena:
         ]
 
     def left_over(self) -> set[int]:
-        """Workers that have not ended three seconds later."""
+        """Workers that have not ended three seconds later; each is told once."""
         until = time.monotonic() + 3
         while (found := self.workers()) and time.monotonic() < until:
             time.sleep(0.02)
+        self.usual |= found
         return found
 
     def workers(self) -> set[int]:
