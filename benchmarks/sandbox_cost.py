@@ -108,10 +108,10 @@ def soak(jobs: int) -> bool:
     return before == after and max(growth) <= MOST_BYTES
 
 
-def curves(tier: Tier, steps: int) -> dict[tuple[str, int], object]:
+def curves(tier: Tier, slugs: list[str], steps: int) -> dict[tuple[str, int], object]:
     found: dict[tuple[str, int], object] = {}
     with Judge(launcher=Zygote(tier=tier, most=tier)) as judge:
-        for slug in references.slugs():
+        for slug in slugs:
             one = references.load(slug)
             if not one.task.trains:
                 results = judge.battery(one.files, _case(one), SEEDS[0])
@@ -128,9 +128,10 @@ def _case(one: references.Reference) -> Case:
 
 
 def undisturbed(steps: int) -> bool:
-    fenced, free = curves(Tier.S2, steps), curves(Tier.S0, steps)
+    slugs = references.slugs()
+    fenced, free = curves(Tier.S2, slugs, steps), curves(Tier.S0, slugs, steps)
     differ = [key for key in free if repr(fenced[key]) != repr(free[key])]
-    print(f"{len(free)} runs of {len(references.slugs())} references, {len(differ)} differ under S2")
+    print(f"{len(free)} runs of {len(slugs)} references, {len(differ)} differ under S2")
     for slug, seed in differ:
         print(f"{slug} seed {seed}: {fenced[slug, seed]} against {free[slug, seed]}")
     return not differ
