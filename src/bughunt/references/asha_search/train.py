@@ -141,7 +141,7 @@ def search(
     """Successive halving: the register, the best entry, who reached which rung, epochs trained now.
 
     `data` has `points`, `labels` to learn from and `points_held`, `labels_held` to compare on. Entries that
-    are `known` are not compared again; a search that reaches the `limit` of epochs stops and can be gone on with.
+    are `known` are not compared again; a search that reaches the `limit` of epochs stops; it can go on later.
     """
     register, trained = Register([tuple(entry) for entry in known or []]), 0
     classes = int(data["labels"].max()) + 1
