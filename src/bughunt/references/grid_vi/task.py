@@ -60,7 +60,10 @@ def laws(cells: NDArray[np.int64]) -> tuple[Array, Array]:
 def earned(policy: NDArray[np.int64], going: Array, reward: Array) -> Array:
     """What a policy earns from each state, by its linear equations."""
     states = np.arange(len(policy))
-    return np.linalg.solve(np.eye(len(policy)) - GAMMA * going[states, policy], reward[states, policy])
+    values: Array = np.linalg.solve(
+        np.eye(len(policy)) - GAMMA * going[states, policy], reward[states, policy]
+    )
+    return values
 
 
 def best_values(going: Array, reward: Array) -> Array:
