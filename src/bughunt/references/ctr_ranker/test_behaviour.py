@@ -320,3 +320,14 @@ def test_training_leaves_the_data_as_it_was(program, seed):
     kept = {name: values.clone() for name, values in rows.items()}
     program.train(program.build(seed=seed), rows, seed, steps=2).next(2)
     assert all(torch.equal(kept[name], rows[name]) for name in rows)
+
+
+def test_vectors_start_small_and_unlike(program, seed):
+    model = program.build(seed=seed, init_std=0.3)
+    cfg, state = program.config(), program.state(model)
+    for size in cfg["sizes"]:
+        (vectors,) = (value for value in state.values() if value.shape == (size, cfg["channels"]))
+        assert float(vectors.std()) == pytest.approx(0.3, rel=0.2)
+        (weights,) = (value for value in state.values() if value.shape == (size, 1))
+        assert not weights.any()
+    assert any(state[name].shape == (1,) for name in program.parameters(model)), "nothing holds the mean"
