@@ -60,8 +60,8 @@ def laws(cells: NDArray[np.int64]) -> tuple[Array, Array]:
 def earned(policy: NDArray[np.int64], going: Array, reward: Array) -> Array:
     """What a policy earns from each state, by its linear equations."""
     states = np.arange(len(policy))
-    values = np.linalg.solve(np.eye(len(policy)) - GAMMA * going[states, policy], reward[states, policy])
-    return values.astype(np.float64)
+    system = np.eye(len(policy)) - GAMMA * going[states, policy]
+    return np.linalg.solve(system, reward[states, policy]).astype(np.float64)
 
 
 def best_values(going: Array, reward: Array) -> Array:

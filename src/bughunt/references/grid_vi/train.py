@@ -111,11 +111,11 @@ def epsilon(step: int, cfg: Config) -> float:
 
 
 def correct(
-    model: Model, state: int, action: int, reward: float, after: int, over: bool, cfg: Config
+    model: Model, state: int, action: int, reward: float, after: int, done: bool, cfg: Config
 ) -> float:
     """Move one entry of the table towards what was seen; the error that it had."""
-    ahead = 0.0 if over else model["table"][after].max()
-    error = reward + cfg.gamma * ahead - model["table"][state, action]
+    ahead = model["table"][after].max()
+    error = reward + cfg.gamma * ahead * (1 - done) - model["table"][state, action]
     model["visits"][state, action] += 1
     rate = model["visits"][state, action] ** -cfg.slowing
     model["table"][state, action] += rate * error
