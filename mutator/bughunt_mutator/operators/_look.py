@@ -210,6 +210,15 @@ def loads(node: cst.CSTNode) -> Counter[str]:
     return total
 
 
+def _targets(target: cst.CSTNode, value: cst.CSTNode) -> list[cst.Name]:
+    """The names that one assignment binds, each to a value of its own."""
+    if isinstance(target, cst.Name):
+        return [target]
+    if isinstance(target, cst.Tuple) and isinstance(value, cst.Tuple):
+        return [each.value for each in target.elements if isinstance(each.value, cst.Name)]
+    return []
+
+
 def orphans(f: SourceFile, *removed: cst.CSTNode) -> bool:
     """Whether removing nodes would leave a local or an import that nobody reads."""
     if not removed:
@@ -220,9 +229,10 @@ def orphans(f: SourceFile, *removed: cst.CSTNode) -> bool:
     home = function_of(f, removed[0])
     here, everywhere = loads(home), loads(f.module)
     locals_ = {
-        pair[0].value
+        name.value
         for line in inside(home, cst.SimpleStatementLine)
-        if (pair := assigned(line)) is not None and isinstance(pair[0], cst.Name)
+        if (pair := assigned(line)) is not None
+        for name in _targets(*pair)
     }
     imports = {
         (alias.asname.name if alias.asname else alias.name)
