@@ -201,8 +201,10 @@ def loads(node: cst.CSTNode) -> Counter[str]:
         return loads(node.value)
     if isinstance(node, cst.Arg | cst.AugAssign):
         return loads(node.value)
-    if isinstance(node, cst.AssignTarget) and isinstance(node.target, cst.Name):
-        return Counter()
+    if isinstance(node, cst.AssignTarget):
+        whole = node.target
+        bound = [each.value for each in whole.elements] if isinstance(whole, cst.Tuple) else [whole]
+        return sum((loads(each) for each in bound if not isinstance(each, cst.Name)), Counter())
     total: Counter[str] = Counter()
     if not isinstance(node, cst.Import | cst.ImportFrom):
         for child in node.children:
