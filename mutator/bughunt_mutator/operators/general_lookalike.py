@@ -264,7 +264,7 @@ def moved_inside(f: SourceFile, node: cst.If | cst.SimpleStatementLine) -> Itera
     below = lines[place + 1] if place + 1 < len(lines) else None
     if (
         isinstance(below, cst.For)
-        and isinstance(f.parent[f.parent[node]], cst.For)
+        and isinstance(f.parent.get(f.parent[node]), cst.For)
         and ".state_dict()" in f.text(node)
         and isinstance(below.body, cst.IndentedBlock)
     ):
