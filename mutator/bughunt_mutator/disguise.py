@@ -98,9 +98,13 @@ def _round(
     fixed = keep | {word for edit in own for word in WORD.findall(f"{edit.old} {edit.new}")}
     taken = _Taken(own)
     chosen: list[tuple[str, Change]] = []
+    needed, dropped = set(fixed), set[str]()
     for _, id_, change in sorted(_drawn(file, turn, seed, leave_out), key=lambda drawn: drawn[0]):
-        if not change.drops & fixed and taken.admits(change.edits):
+        words = {word for edit in change.edits for word in WORD.findall(edit.new)}
+        if not (change.drops & needed or words & dropped) and taken.admits(change.edits):
             chosen.append((id_, change))
+            needed |= words
+            dropped |= change.drops
     chosen = _narrow(text, _sound(text, chosen))
     used.update(id_ for id_, _ in chosen)
     edits = [edit for _, change in chosen for edit in change.edits]

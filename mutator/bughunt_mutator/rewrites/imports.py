@@ -114,9 +114,7 @@ def qualified_name(file: SourceFile, node: cst.ImportFrom) -> Iterator[Change]:
         ):
             continue
         edits = [file.edit(*file.index.span(use), spelled) for use in found]
-        root = spelled.partition(".")[0]
-        leaning = {root} if file.aliases.table.get(root) != root else set()  # `nn`, which may go as well
-        yield Change((_without(file, node, alias), *edits), frozenset({name, *leaning}))
+        yield Change((_without(file, node, alias), *edits), frozenset({name}))
 
 
 def _spelled(file: SourceFile, full: str, name: str) -> str | None:

@@ -81,6 +81,17 @@ TASK = Task(
     steps=220,
     small={"steps": 30, "batch": 90, "channels": 6},
     floor=MARGIN,
-    exports=("vocabulary", "encode", "pair_products", "calibrated", "thinned", "auc", "split_by_time"),
+    exports=(
+        "vocabulary",
+        "encode",
+        "pair_products",
+        "calibrated",
+        "thinned",
+        "auc",
+        "split_by_time",
+        "batches",
+        "loss",
+        "evaluate",
+    ),
     cpu_seconds=0.7,
 )

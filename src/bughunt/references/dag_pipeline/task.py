@@ -24,5 +24,6 @@ TASK = toolkit(
         "play",
         "rolling_mean",
         "stale_after",
+        "key_of",
     ),
 )

@@ -43,6 +43,6 @@ TASK = Task(
     steps=150,
     small={"steps": 12, "batch": 20, "channels": 20},
     probes=10,
-    exports=("model.positions", "attention.Attention", "search.beam", "answers"),
+    exports=("model.positions", "attention.Attention", "search.beam", "answers", "batches"),
     cpu_seconds=3.4,
 )

@@ -78,6 +78,7 @@ TASK = Task(
         "sigmoid",
         "update",
         "auc",
+        "Progress",
     ),
     cpu_seconds=1.0,
 )

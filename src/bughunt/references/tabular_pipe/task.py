@@ -77,6 +77,6 @@ TASK = Task(
     steps=160,
     small={"steps": 25, "batch": 90},
     floor=MARGIN,
-    exports=("Numeric", "Plans", "Shops", "Pipeline", "folds_of", "auc", "cross_validate"),
+    exports=("Numeric", "Plans", "Shops", "Pipeline", "folds_of", "auc", "cross_validate", "batches"),
     cpu_seconds=0.2,
 )

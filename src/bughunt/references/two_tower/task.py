@@ -50,6 +50,8 @@ TASK = Task(
         "metrics.ranking",
         "metrics.recall",
         "metrics.ndcg",
+        "evaluate",
+        "batches",
     ),
     cpu_seconds=0.7,
 )
