@@ -93,7 +93,6 @@ def add_pages(app: FastAPI) -> None:
     ) -> Response:
         arena.may_join(request.client.host if request.client else "")
         token, person = arena.referee.join(invite, name)
-        arena.referee.fresh()  # the page that comes next shows it
         answer = RedirectResponse(f"/team/{person.team}", 303)
         secure = request.url.scheme == "https"
         answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure, max_age=30 * 86400)

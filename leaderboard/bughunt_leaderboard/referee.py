@@ -189,6 +189,7 @@ class Referee:
             token = self._token(connection, role, team=team, name=member)
             found = self._find(connection, token)
         assert found is not None
+        self.fresh()  # who looks next sees it
         return token, Person(found.id, role, team, member)
 
     def person(self, token: str) -> Person:
@@ -259,6 +260,7 @@ class Referee:
                 submission=number, team=person.team, challenge=challenge, late=late,
             )  # fmt: skip
             self._flag_if_known(connection, number, person.team, challenge, digest)
+        self.fresh()
         return number
 
     def submission(self, person: Person, number: int) -> dict[str, Any]:

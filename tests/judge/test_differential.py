@@ -93,7 +93,7 @@ def test_a_repair_written_differently_is_equal(zygote, name):
         ("yield loss.item()", "yield 0.5", 1, "loss"),
         (".mean()\n", ".sum()\n", 1, "loss"),
         ("model.eval()", "model.train()", 0, "prediction at the pinned weights"),
-        ("linear = nn.Linear(4, 1)", "linear = nn.Linear(4, 1, bias=False)", None, "mapped"),
+        ("linear = nn.Linear(4, 1)", "linear = nn.Linear(4, 1, bias=False)", 0, "number of weights"),
         (
             "linear = nn.Linear(4, 1)",
             "linear = nn.Linear(4, 1)\n        nn.init.zeros_(self.linear.weight)",

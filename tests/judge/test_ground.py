@@ -45,8 +45,11 @@ def test_an_edit_fits_its_reference_and_leaves_a_program(slug, kind, name, edits
 
 @pytest.mark.parametrize("name", rewrites.EXACT)
 def test_an_exact_rewrite_keeps_every_bit(judge, name):
-    reference = references.load("trainer-loop" if name == "renamed-layers" else "numpy-mlp")
-    changed = rewrites.EXACT[name](reference.files, random.Random(1))
+    for slug in ("numpy-mlp", "trainer-loop", "tiny-gpt", "optim-zoo", "lstm-varlen"):
+        reference = references.load(slug)
+        changed = rewrites.EXACT[name](reference.files, random.Random(1))
+        if changed is not None:
+            break
     assert changed is not None
     assert changed != reference.files
     assert proofs.equal(judge, reference, changed) == "bits"

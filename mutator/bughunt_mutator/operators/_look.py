@@ -212,6 +212,12 @@ def loads(node: cst.CSTNode) -> Counter[str]:
     return total
 
 
+@lru_cache(maxsize=64)
+def _all_loads(node: cst.CSTNode) -> Counter[str]:
+    """`loads` of a function or module, counted once for all who ask."""
+    return loads(node)
+
+
 def _targets(target: cst.CSTNode, value: cst.CSTNode) -> list[cst.Name]:
     """The names that one assignment binds, each to a value of its own."""
     if isinstance(target, cst.Name):
@@ -229,7 +235,7 @@ def orphans(f: SourceFile, *removed: cst.CSTNode) -> bool:
     for node in removed:
         gone += loads(node)
     home = function_of(f, removed[0])
-    here, everywhere = loads(home), loads(f.module)
+    here, everywhere = _all_loads(home), _all_loads(f.module)
     locals_ = {
         name.value
         for line in inside(home, cst.SimpleStatementLine)

@@ -23,7 +23,6 @@ TASK = Task(
         "store.Store",
         "store.save",
         "store.load",
-        "store.torch.save",
         "snapshot.capture",
         "progress.Plateau",
         "progress.Sampler",
