@@ -66,10 +66,13 @@ def find(browser: "webdriver.Chrome", selector: str) -> str:
 
 
 def wait_for(browser: "webdriver.Chrome", text: str, seconds: float = 20) -> None:
-    """Until the page says so, without a reload."""
+    """Until the page says so, without a reload; while it is replaced there is nothing to read."""
+    from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(browser, seconds).until(lambda page: text in find(page, "main"))
+    absent = [NoSuchElementException, StaleElementReferenceException]
+    waiting = WebDriverWait(browser, seconds, ignored_exceptions=absent)
+    waiting.until(lambda page: text in find(page, "main"))
 
 
 def picture(browser: "webdriver.Chrome", name: str) -> None:
@@ -84,6 +87,7 @@ def test_joining_sending_a_file_and_seeing_it_judged_without_a_reload(
     picture(browser, "join")
     browser.find_element("id", "name").send_keys("Ada")
     browser.find_element("css selector", "main button").click()
+    wait_for(browser, "Place 1")
     assert find(browser, "h1") == "Red"
     browser.get(f"{server.url}/challenge/{CHALLENGE}")
     program = tmp_path / "train.py"
