@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ class Worker:
                 progress["tests"] = str(int(progress.get("tests", "0")) + 1)
                 progress["now"] = f"{progress['tests']} checks"
 
-        return judge.judge(lease.files, case_of(challenge), self.seeds(challenge, lease), on_event=tell)
+        handed_out = variant(challenge, self.folder, lease.team)
+        case = replace(case_of(challenge), ranked=True, handed_out=handed_out)
+        return judge.judge(lease.files, case, self.seeds(challenge, lease), on_event=tell)
 
     def seeds(self, challenge: Challenge, lease: Lease) -> tuple[int, ...]:
         key = derived(self.folder.key, "seeds", lease.challenge, lease.sha256)

@@ -105,8 +105,13 @@ def test_a_team_joins_sends_a_wrong_and_a_right_file_and_is_on_the_board(hosted:
     assert (alone.returncode, "the host has that" in alone.stderr) == (2, True)
     wrong = hosted.bughunt("Red", "submit")
     assert (wrong.returncode, "it behaves as it did" in wrong.stdout) == (1, True), wrong.stderr
-    challenge = library.find_challenge(CHALLENGE)
-    (hosted.home / "Red" / CHALLENGE / "train.py").write_text(challenge.sealed().repaired["train.py"])
+    program = hosted.home / "Red" / CHALLENGE / "train.py"
+    text, repaired = program.read_text(), library.find_challenge(CHALLENGE).sealed().repaired
+    program.write_text(repaired["train.py"])
+    copied = hosted.bughunt("Red", "submit")
+    assert "A person looks at this one" in copied.stdout, copied.stderr
+    assert text.count(".argmax(axis=1)") == 1
+    program.write_text(text.replace(".argmax(axis=1)", ".argmin(axis=1)"))
     right = hosted.bughunt("Red", "submit")
     assert (right.returncode, "Solved." in right.stdout) == (0, True), right.stderr
     board = hosted.bughunt("Red", "board").stdout
@@ -118,7 +123,7 @@ def test_a_worker_that_is_killed_while_it_judges_costs_nothing(hosted: Hosted) -
     hosted.bughunt("Red", "join", hosted.url, hosted.invites["Red"])
     referee = Referee(Store(Folder.load(hosted.folder).database))
     person = referee.person(_token(hosted.home / "Red"))
-    program = library.find_challenge(CHALLENGE).sealed().repaired
+    program = library.find_challenge(CHALLENGE).program()
     number = referee.submit(person, CHALLENGE, program, "k")
     until = time.monotonic() + 60
     while referee.queue.place(number)[0] != "leased" and time.monotonic() < until:
@@ -129,7 +134,7 @@ def test_a_worker_that_is_killed_while_it_judges_costs_nothing(hosted: Hosted) -
     while not referee.fresh().submissions[number].outcome and time.monotonic() < until:
         time.sleep(0.2)
     verdicts = [event for event in referee.store.events() if event.kind is Kind.VERDICT]
-    assert [event.payload["outcome"] for event in verdicts] == ["SOLVED"]
+    assert [event.payload["outcome"] for event in verdicts] == ["UNFIXED"]
     assert hosted.workers() != [first]
     referee.store.close()
 
