@@ -104,7 +104,7 @@ def test_a_team_joins_sends_a_wrong_and_a_right_file_and_is_on_the_board(hosted:
     alone = hosted.bughunt("Red", "check")
     assert (alone.returncode, "the host has that" in alone.stderr) == (2, True)
     wrong = hosted.bughunt("Red", "submit")
-    assert (wrong.returncode, "it behaves as it did" in wrong.stdout) == (1, True), wrong.stderr
+    assert (wrong.returncode, "Not yet" in wrong.stdout) == (1, True), wrong.stderr
     program = hosted.home / "Red" / CHALLENGE / "train.py"
     text, repaired = program.read_text(), library.find_challenge(CHALLENGE).sealed().repaired
     program.write_text(repaired["train.py"])
@@ -134,7 +134,7 @@ def test_a_worker_that_is_killed_while_it_judges_costs_nothing(hosted: Hosted) -
     while not referee.fresh().submissions[number].outcome and time.monotonic() < until:
         time.sleep(0.2)
     verdicts = [event for event in referee.store.events() if event.kind is Kind.VERDICT]
-    assert [event.payload["outcome"] for event in verdicts] == ["UNFIXED"]
+    assert [event.payload["outcome"] for event in verdicts] in (["UNFIXED"], ["PARTIAL"])
     assert hosted.workers() != [first]
     referee.store.close()
 

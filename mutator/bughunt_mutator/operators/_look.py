@@ -201,10 +201,8 @@ def loads(node: cst.CSTNode) -> Counter[str]:
         return loads(node.value)
     if isinstance(node, cst.Arg | cst.AugAssign):
         return loads(node.value)
-    if isinstance(node, cst.AssignTarget):
-        whole = node.target
-        bound = [each.value for each in whole.elements] if isinstance(whole, cst.Tuple) else [whole]
-        return sum((loads(each) for each in bound if not isinstance(each, cst.Name)), Counter())
+    if isinstance(node, cst.AssignTarget) and isinstance(node.target, cst.Name):
+        return Counter()
     total: Counter[str] = Counter()
     if not isinstance(node, cst.Import | cst.ImportFrom):
         for child in node.children:
@@ -218,15 +216,6 @@ def _all_loads(node: cst.CSTNode) -> Counter[str]:
     return loads(node)
 
 
-def _targets(target: cst.CSTNode, value: cst.CSTNode) -> list[cst.Name]:
-    """The names that one assignment binds, each to a value of its own."""
-    if isinstance(target, cst.Name):
-        return [target]
-    if isinstance(target, cst.Tuple) and isinstance(value, cst.Tuple):
-        return [each.value for each in target.elements if isinstance(each.value, cst.Name)]
-    return []
-
-
 def orphans(f: SourceFile, *removed: cst.CSTNode) -> bool:
     """Whether removing nodes would leave a local or an import that nobody reads."""
     if not removed:
@@ -237,10 +226,9 @@ def orphans(f: SourceFile, *removed: cst.CSTNode) -> bool:
     home = function_of(f, removed[0])
     here, everywhere = _all_loads(home), _all_loads(f.module)
     locals_ = {
-        name.value
+        pair[0].value
         for line in inside(home, cst.SimpleStatementLine)
-        if (pair := assigned(line)) is not None
-        for name in _targets(*pair)
+        if (pair := assigned(line)) is not None and isinstance(pair[0], cst.Name)
     }
     imports = {
         (alias.asname.name if alias.asname else alias.name)

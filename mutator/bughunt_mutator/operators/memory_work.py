@@ -400,7 +400,8 @@ def _first_cache(f: SourceFile, node: cst.CSTNode, name: str) -> cst.CSTNode | N
     """The line `cache = None`, if nobody else would read it."""
     lines = list(definitions(f, node, name))
     home = function_of(f, node)
-    return lines[0] if len(lines) == 1 and loads(home)[name] == 1 else None
+    bound = sum(name in names_of(each.target) for each in inside(home, cst.AssignTarget)) - len(lines)
+    return lines[0] if len(lines) == 1 and loads(home)[name] - bound == 1 else None
 
 
 def _whole_text(f: SourceFile, node: cst.Call, given: cst.BaseExpression) -> str | None:

@@ -47,8 +47,7 @@ class Numeric:
         return torch.where(values.isnan(), self.median.to(values.device), values)
 
     def transform(self, values: Tensor) -> Tensor:  # [M, N] -> [M, 2N]
-        mean, std = self.mean.to(values.device), self.std.to(values.device)
-        scaled = (self.fill(values) - mean) / std
+        scaled = (self.fill(values) - self.mean.to(values.device)) / self.std.to(values.device)
         return torch.cat([scaled, values.isnan().float()], dim=1)
 
 
