@@ -1,6 +1,5 @@
 """Tables and bars as plain text; light, so that commands which only list start quickly."""
 
-import textwrap
 from collections.abc import Sequence
 
 
@@ -11,6 +10,8 @@ def table(rows: Sequence[Sequence[str]], indent: int = 2, width: int | None = No
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]) - 1)]
     margin = indent + sum(widths) + 2 * len(widths)
     room = max(20, width - margin) if width else None
+    if room:
+        import textwrap  # commands that fold nothing start without it
     lines = []
     for *cells, last in rows:
         first, *more = textwrap.wrap(last, room) or [""] if room else [last]
