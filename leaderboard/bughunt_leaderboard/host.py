@@ -14,7 +14,7 @@ from bughunt.judge.sandbox.fence import Tier
 from bughunt.judge.sandbox.tier import survey
 from bughunt_leaderboard import clock
 from bughunt_leaderboard.app import make_app
-from bughunt_leaderboard.folder import Folder
+from bughunt_leaderboard.folder import Folder, write_text
 from bughunt_leaderboard.migrate import migrate
 from bughunt_leaderboard.pool import Pool
 from bughunt_leaderboard.referee import Referee
@@ -54,9 +54,7 @@ def prepare(plan: Plan) -> tuple[Folder, dict[str, str]]:
 def _begin(referee: Referee, folder: Folder, plan: Plan) -> dict[str, str]:
     about = {one.id: {"title": one.title, "level": one.level} for one in folder.challenges().values()}
     token = referee.create(plan.name, plan.bugset.name, about, plan.rules)
-    path = folder.path / HOST_TOKEN
-    path.touch(mode=0o600)
-    path.write_text(token + "\n", encoding="utf-8")
+    write_text(folder.path / HOST_TOKEN, token + "\n")
     start = clock.now()
     referee.set_round("host", "Round 1", start, start + plan.minutes * MINUTE, list(about))
     size = plan.rules.team_size
