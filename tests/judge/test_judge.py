@@ -160,6 +160,17 @@ def test_each_of_several_bugs_has_its_own_tests(judge, case):
     assert judge.judge(program("broken"), two, SEEDS[:1]).repaired == [False, True]
 
 
+def test_what_the_program_never_passed_on_this_seed_has_not_been_lost(judge, case):
+    (forgets,) = case.fail_to_pass
+    other = next(iter(case.pass_to_pass))
+    promised = replace(case, fail_to_pass=[other], pass_to_pass=[forgets])
+    assert judge.judge(program("broken"), promised, SEEDS[:1]).outcome is Outcome.REGRESSED
+    handed = replace(promised, handed_out=program("broken"))
+    unfixed = judge.judge(program("broken"), handed, SEEDS[:1])
+    assert unfixed.outcome is Outcome.PARTIAL  # one of the two that count passes
+    assert judge.judge(program("identical"), handed, SEEDS[:1]).outcome is Outcome.SOLVED
+
+
 def test_a_pasted_reference_is_flagged_in_a_ranked_game_only(judge, case):
     plain = program("reference")
     cover = disguise_tree(plain, 5, keep=frozenset({"Config", "build", "train", "predict"})).files

@@ -134,7 +134,8 @@ def test_a_worker_that_is_killed_while_it_judges_costs_nothing(hosted: Hosted) -
     while not referee.fresh().submissions[number].outcome and time.monotonic() < until:
         time.sleep(0.2)
     verdicts = [event for event in referee.store.events() if event.kind is Kind.VERDICT]
-    assert [event.payload["outcome"] for event in verdicts] in (["UNFIXED"], ["PARTIAL"])
+    assert len(verdicts) == 1  # by the hidden seed one of its tests passes now and then
+    assert verdicts[0].payload["outcome"] in ("UNFIXED", "PARTIAL")
     assert hosted.workers() != [first]
     referee.store.close()
 

@@ -5,10 +5,14 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from bughunt_leaderboard.referee import Person
 from serving import CHALLENGE, Server, serving
+
+if TYPE_CHECKING:
+    from selenium.webdriver.support.ui import WebDriverWait
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -60,19 +64,24 @@ def browser() -> Iterator["webdriver.Chrome"]:
     driver.service.stop()
 
 
-def find(browser: "webdriver.Chrome", selector: str) -> str:
-    """The text of a part of the page."""
-    return browser.find_element("css selector", selector).text
-
-
-def wait_for(browser: "webdriver.Chrome", text: str, seconds: float = 20) -> None:
-    """Until the page says so, without a reload; while it is replaced there is nothing to read."""
+def patient(browser: "webdriver.Chrome", seconds: float = 20) -> "WebDriverWait":
+    """Waits out the moments in which the page replaces a part and there is nothing to read."""
     from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
     absent = [NoSuchElementException, StaleElementReferenceException]
-    waiting = WebDriverWait(browser, seconds, ignored_exceptions=absent)
-    waiting.until(lambda page: text in find(page, "main"))
+    return WebDriverWait(browser, seconds, ignored_exceptions=absent)
+
+
+def find(browser: "webdriver.Chrome", selector: str) -> str:
+    """The text of a part of the page, which has some."""
+    return patient(browser).until(lambda page: page.find_element("css selector", selector).text)
+
+
+def wait_for(browser: "webdriver.Chrome", text: str, seconds: float = 20) -> None:
+    """Until the page says so, without a reload."""
+    waiting = patient(browser, seconds)
+    waiting.until(lambda page: text in page.find_element("css selector", "main").text)
 
 
 def picture(browser: "webdriver.Chrome", name: str) -> None:
