@@ -4,7 +4,7 @@
 
 cost        CPU seconds of NUMBER jobs (100), in all processes together, fenced (S2) and not (S0)
 soak        what NUMBER jobs (1000) in a row under S2 leave of processes, descriptors, files and memory
-references  every reference program under S2 and S0, NUMBER steps (20), three seeds: equal curves
+references  every reference program under S2 and S0, its whole training on NUMBER seeds (3): equal curves
 
 Exit status 1 if a fenced job costs over 60 ms of CPU more, if anything is left over, or if a curve differs.
 """
@@ -26,7 +26,6 @@ from bughunt.judge.zygote import Zygote
 JOB = {"train.py": "import torch\ndef f(): return torch.ones(3).sum()\n"}
 MOST_MILLISECONDS = 60.0
 MOST_BYTES = 1 << 20
-SEEDS = (1, 2, 3)
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -108,36 +107,31 @@ def soak(jobs: int) -> bool:
     return before == after and max(growth) <= MOST_BYTES
 
 
-def curves(tier: Tier, slugs: list[str], steps: int) -> dict[tuple[str, int], object]:
-    found: dict[tuple[str, int], object] = {}
-    with Judge(launcher=Zygote(tier=tier, most=tier)) as judge:
+def outcome(judge: Judge, one: references.Reference, seed: int) -> str:
+    """What a program's run comes to: its curve, or its tests where nothing trains."""
+    if one.task.trains:
+        return repr(judge.measure(one.files, one.task, seed))
+    results = judge.battery(one.files, Case(one.task, one.files, one.test_path), seed)
+    return repr([(test.name, test.passed) for test in results])
+
+
+def undisturbed(seeds: int) -> bool:
+    """Whether every honest program does behind the fence what it does without."""
+    differ = 0
+    slugs = references.slugs()
+    fence, free = Zygote(tier=Tier.S2, most=Tier.S2), Zygote(tier=Tier.S0, most=Tier.S0)
+    with Judge(launcher=fence) as fenced, Judge(launcher=free) as bare:
         for slug in slugs:
             one = references.load(slug)
-            if not one.task.trains:
-                results = judge.battery(one.files, _case(one), SEEDS[0])
-                found |= {(slug, seed): [(test.name, test.passed) for test in results] for seed in SEEDS}
-                continue
-            for seed in SEEDS:
-                most = min(steps, one.task.steps)
-                found[slug, seed] = judge.measure(one.files, one.task, seed, steps=most)
-    return found
-
-
-def _case(one: references.Reference) -> Case:
-    return Case(one.task, one.files, one.test_path)
-
-
-def undisturbed(steps: int) -> bool:
-    slugs = references.slugs()
-    fenced, free = curves(Tier.S2, slugs, steps), curves(Tier.S0, slugs, steps)
-    differ = [key for key in free if repr(fenced[key]) != repr(free[key])]
-    print(f"{len(free)} runs of {len(slugs)} references, {len(differ)} differ under S2")
-    for slug, seed in differ:
-        print(f"{slug} seed {seed}: {fenced[slug, seed]} against {free[slug, seed]}")
+            for seed in range(1, seeds + 1):
+                if outcome(fenced, one, seed) != outcome(bare, one, seed):
+                    print(f"{slug} seed {seed}: another outcome under S2")
+                    differ += 1
+    print(f"{seeds * len(slugs)} runs of {len(slugs)} references, {differ} differ under S2")
     return not differ
 
 
-PARTS = {"cost": (cost, 100), "soak": (soak, 1000), "references": (undisturbed, 20)}
+PARTS = {"cost": (cost, 100), "soak": (soak, 1000), "references": (undisturbed, 3)}
 
 
 def main(words: list[str]) -> int:
