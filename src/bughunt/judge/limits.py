@@ -3,6 +3,7 @@
 Wall time and the amount of output are the judge's to watch; the kernel counts the rest.
 """
 
+import contextlib
 import resource
 import signal
 from dataclasses import dataclass
@@ -37,10 +38,11 @@ def apply(limits: Limits, *, own_user: bool = False) -> None:
         resource.RLIMIT_STACK: STACK_BYTES,  # which are no data to the kernel
         resource.RLIMIT_NPROC: limits.threads if own_user else limits.processes,
         resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
     }
     for kind, value in wanted.items():
         lower(kind, value, value)
+    with contextlib.suppress(ValueError):  # gVisor has no such limit, and refuses to set one
+        lower(resource.RLIMIT_MSGQUEUE, 0, 0)
     # SIGXCPU first, which says why; a program that ignores it is killed a second later.
     lower(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1)
 
@@ -59,5 +61,9 @@ def die_with_parent() -> None:
 
 
 def adopt_orphans() -> None:
-    """Descendants whose parent ends become children of this process."""
-    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    """Descendants whose parent ends become children of this process.
+
+    Older gVisors cannot: there they live on until the sandbox around all of them ends.
+    """
+    with contextlib.suppress(OSError):
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
