@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bughunt.bugsets.challenge import Sealed
+from bughunt.bugsets.sealed import Sealed
 
 BROKEN = """\
 RATE = 10.0

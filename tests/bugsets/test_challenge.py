@@ -1,7 +1,8 @@
 import pytest
 
 from bughunt.bugsets import write
-from bughunt.bugsets.challenge import BugSet, Challenge, Curves, Sealed
+from bughunt.bugsets.challenge import BugSet, Challenge, Curves
+from bughunt.bugsets.sealed import Sealed
 from bughunt.errors import IntegrityError
 
 TEXT = "def build(cfg):\r\n    return None  # ünïcode\r\n"

@@ -19,9 +19,10 @@ from bughunt_mutator import Mutant, TreeDisguise, enumerate_tree, mutated
 
 from bughunt import __version__, references
 from bughunt.bugsets import giveaway, proof, symptom, write
-from bughunt.bugsets.challenge import BugSet, Curves, Sealed
+from bughunt.bugsets.challenge import BugSet, Curves
 from bughunt.bugsets.combine import Suspect, groups, joint_tests, own_tests
 from bughunt.bugsets.evaluate import Evaluator, Finding, Job
+from bughunt.bugsets.sealed import Sealed
 from bughunt.errors import BughuntError, UsageError
 from bughunt.references import Reference
 

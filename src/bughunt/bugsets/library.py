@@ -1,6 +1,5 @@
 """Which bug sets there are: those that ship, those in the checkout, those that the user made."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,5 +59,7 @@ def find_challenge(id_: str, roots: Sequence[Path] | None = None) -> Challenge:
 
 
 def _hint(word: str, known: list[str]) -> str:
+    import difflib  # for who mistypes
+
     near = difflib.get_close_matches(word, known, n=2, cutoff=0.5)
     return f"Did you mean {' or '.join(near)}?" if near else "`bughunt list` shows what there is"

@@ -9,8 +9,9 @@ from bughunt_mutator import Edit, Mutant
 from bughunt import references
 from bughunt.bugsets import giveaway, proof, symptom, write
 from bughunt.bugsets.case import case_of
-from bughunt.bugsets.challenge import BugSet, Challenge, Sealed
+from bughunt.bugsets.challenge import BugSet, Challenge
 from bughunt.bugsets.combine import recall
+from bughunt.bugsets.sealed import Sealed
 from bughunt.errors import BughuntError
 from bughunt.judge.judge import Judge
 from bughunt.judge.verdict import Outcome, Verdict

@@ -15,7 +15,8 @@ from bughunt_mutator.registry import load_operators
 
 from bughunt import __version__
 from bughunt.bugsets import symptom
-from bughunt.bugsets.challenge import CURVES, FORMAT_VERSION, SEALED, Curves, Sealed
+from bughunt.bugsets.challenge import CURVES, FORMAT_VERSION, SEALED, Curves
+from bughunt.bugsets.sealed import Sealed
 
 if TYPE_CHECKING:
     from bughunt.bugsets.generate import Accepted

@@ -67,9 +67,9 @@ class Root(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        import difflib
-
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            import difflib  # for who mistypes
+
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=2)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise click.UsageError(f"no command '{args[0]}'.{hint}", ctx)
