@@ -110,8 +110,10 @@ class Nursery:
             self.control.detach()
             limits = Limits(**order["limits"])  # type: ignore[arg-type]
             folder = self.fence.shut(slot, int(str(order["spawn"])), limits)
+            device = str(order["device"])
+            worker.examine(device)
             report(status, fenced=True)
-            worker.run(channel, output, folder, str(order["device"]))
+            worker.run(channel, output, folder, device)
         except BaseException:  # to the zygote's messages; once fenced, to the program's output
             traceback.print_exc()
         finally:  # nothing of this process may go on as a second zygote

@@ -235,7 +235,7 @@ class RemoteProgram:
             return self.give_up("infra", "the process that runs programs ended; try again")
         if not self.process.fenced:
             said = self.process.zygote.messages().rpartition("\n")[2]
-            return self.give_up("infra", f"the fence around the program did not close: {said}")
+            return self.give_up("infra", f"the program could not be started: {said}")
         if ending.status >= 0:
             return self.give_up("exit", f"the program ended its process (status {ending.status})")
         limits = self.process.limits

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bughunt.errors import MachineError
 from bughunt.judge import wire
 from bughunt.judge.failures import ContractError, describe
 from bughunt.judge.models import (
@@ -77,6 +78,10 @@ def settle_in(folder: Path) -> None:
     tempfile.tempdir = None  # else the folder that the zygote found is used
     sys.argv[:] = [f"{ENTRY}.py"]
     sys.path.insert(0, str(folder))
+
+
+LEAST_FREE = 0.2  # of a GPU's memory, for a job to start
+PATIENCE = 10.0  # seconds, until what the last job held is free
 
 
 class Worker:
@@ -266,6 +271,21 @@ class Worker:
             return value
         self.objects[number] = value
         return None
+
+
+def examine(name: str) -> None:
+    """Nothing starts on a GPU that the job before has not left, or that cannot multiply; MachineError."""
+    device = torch.device(name)
+    if device.type != "cuda":
+        return
+    until = time.monotonic() + PATIENCE
+    while (room := torch.cuda.mem_get_info(device))[0] < LEAST_FREE * room[1]:
+        if time.monotonic() > until:
+            raise MachineError(f"only {room[0] >> 20} MiB of the GPU are free", "see who uses it: nvidia-smi")
+        time.sleep(0.1)
+    ones = torch.ones(64, 64, device=device)
+    if (ones @ ones).sum().item() != 64**3:
+        raise MachineError("the GPU multiplies wrongly", "judge on the CPU: --device cpu")
 
 
 def prepare_cuda(device: torch.device) -> None:

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Protocol
 
 from bughunt.errors import MachineError
-from bughunt.judge import folders
+from bughunt.judge import devices, folders
 from bughunt.judge.limits import Limits
 from bughunt.judge.sandbox.fence import Tier
 
@@ -64,6 +64,7 @@ class Zygote:
         self.lacking: dict[str, str] = {}  # why there are no stronger tiers here
         self.numbers = itertools.count(1)
         self.lock = threading.Lock()
+        self.reservation = devices.reserve(device)
         self.start()
 
     def __enter__(self) -> "Zygote":
@@ -163,6 +164,8 @@ class Zygote:
     def close(self) -> None:
         """End the zygote and all of its workers."""
         self.stop()
+        if self.reservation is not None:
+            self.reservation.close()
 
 
 def scrubbed_environment(device: str) -> dict[str, str]:
