@@ -9,8 +9,7 @@ from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, select_autoescape
 from starlette.concurrency import run_in_threadpool
 
-from bughunt.judge.verdict import Outcome
-from bughunt.show.screens import SENTENCES
+from bughunt.judge.verdict import SENTENCES, Outcome
 from bughunt_leaderboard import clock, view
 from bughunt_leaderboard.app import COOKIE, Anybody, Known, Shared, somebody
 from bughunt_leaderboard.drawing import picture

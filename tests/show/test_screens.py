@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bughunt.bugsets.challenge import Challenge
-from bughunt.judge.verdict import Curve, Outcome, TestResult, Verdict
+from bughunt.judge.verdict import SENTENCES, Curve, Outcome, TestResult, Verdict
 from bughunt.show import screens
 
 TESTS = [
@@ -53,7 +53,7 @@ def test_recovery_and_final_values_stand_side_by_side(load):
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_has_a_sentence(load, outcome):
-    assert screens.verdict_line(load(), verdict(outcome)).startswith(screens.SENTENCES[outcome])
+    assert screens.verdict_line(load(), verdict(outcome)).startswith(SENTENCES[outcome])
 
 
 def test_what_the_program_printed_is_shown_without_control_characters(load):

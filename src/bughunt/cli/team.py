@@ -122,8 +122,7 @@ def wait(session: Session, remote: "Remote", number: int) -> dict[str, Any]:
 
 
 def told(number: int, one: dict[str, Any]) -> str:
-    from bughunt.judge.verdict import Outcome
-    from bughunt.show.screens import SENTENCES
+    from bughunt.judge.verdict import SENTENCES, Outcome
 
     said = one["verdict"] or {}
     lines = [f"submission {number}" + (" · practice, not ranked" if one["late"] else "")]

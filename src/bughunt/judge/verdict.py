@@ -21,6 +21,22 @@ class Outcome(StrEnum):
     INFRA = "INFRA"
 
 
+SENTENCES: Mapping[Outcome, str] = {
+    Outcome.SOLVED: "Solved.",
+    Outcome.WORKAROUND: "Not yet: the curve is back, the behaviour is not.",
+    Outcome.PARTIAL: "Not yet: better, and something is still wrong.",
+    Outcome.UNFIXED: "Not yet: it behaves as it did.",
+    Outcome.REGRESSED: "Not yet: something that held before does not hold any more.",
+    Outcome.UNSTABLE: "No verdict: runs on different seeds disagree.",
+    Outcome.FLAGGED: "A person looks at this one.",
+    Outcome.CONTRACT: "The program does not keep the contract.",
+    Outcome.ERROR: "The program stopped.",
+    Outcome.TIMEOUT: "The program ran out of its budget.",
+    Outcome.INFRA: "bughunt failed, not you: the attempt is not counted.",
+}
+"""Each outcome in the words that people are told it in."""
+
+
 @dataclass(frozen=True)
 class TestResult:
     """One behaviour test: its name is a sentence, `detail` says what was expected and what came."""

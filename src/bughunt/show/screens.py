@@ -8,26 +8,12 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from bughunt.bugsets.challenge import Challenge, Curves
-from bughunt.judge.verdict import Outcome, Verdict
+from bughunt.judge.verdict import SENTENCES, Outcome, Verdict
 from bughunt.show.plot import Line, Picture, draw, legend, number, span
 from bughunt.show.terminal import plain
 
 COUNTS_ONLY_FROM = 4  # level from which a failing test is not named
 SHOWN_OUTPUT = 12  # lines of the program's own output
-
-SENTENCES: Mapping[Outcome, str] = {
-    Outcome.SOLVED: "Solved.",
-    Outcome.WORKAROUND: "Not yet: the curve is back, the behaviour is not.",
-    Outcome.PARTIAL: "Not yet: better, and something is still wrong.",
-    Outcome.UNFIXED: "Not yet: it behaves as it did.",
-    Outcome.REGRESSED: "Not yet: something that held before does not hold any more.",
-    Outcome.UNSTABLE: "No verdict: runs on different seeds disagree.",
-    Outcome.FLAGGED: "A person looks at this one.",
-    Outcome.CONTRACT: "The program does not keep the contract.",
-    Outcome.ERROR: "The program stopped.",
-    Outcome.TIMEOUT: "The program ran out of its budget.",
-    Outcome.INFRA: "bughunt failed, not you: the attempt is not counted.",
-}
 
 
 def brief(challenge: Challenge, folder: str, width: int, *, plot: bool, then: str = "bughunt check") -> str:
