@@ -22,7 +22,9 @@ from bughunt_leaderboard.bundle import bundle
 from bughunt_leaderboard.folder import Folder
 from bughunt_leaderboard.guard import Guard
 from bughunt_leaderboard.live import Live, is_public
-from bughunt_leaderboard.referee import Person, Referee, RefusedError, TooManyError, UnknownError
+from bughunt_leaderboard.people import Person
+from bughunt_leaderboard.referee import Referee
+from bughunt_leaderboard.refusals import RefusedError, TooManyError, UnauthorisedError, UnknownError
 from bughunt_leaderboard.store import Store
 
 JOINS = 20  # from one address in a minute
@@ -126,11 +128,6 @@ async def known(request: Request) -> Person:
     if (person := await somebody(request)) is None:
         raise UnauthorisedError("a token is needed", "bughunt join URL TOKEN")
     return person
-
-
-class UnauthorisedError(RefusedError):
-    code = "unauthorised"
-    status = 401
 
 
 Anybody = Annotated[Person | None, Depends(somebody)]

@@ -8,8 +8,7 @@ from bughunt_mutator.disguise import DisguiseError
 
 from bughunt.bugsets.challenge import CURVES, Challenge
 from bughunt.bugsets.proof import kept
-from bughunt_leaderboard.folder import Folder, write_text
-from bughunt_leaderboard.referee import derived
+from bughunt_leaderboard.folder import Folder, derived, write_text
 
 TRIES = 5  # seeds, where one draws a name that the text already has
 

@@ -6,6 +6,7 @@ DIR/competition.json  database and set
 DIR/variants/         each team's texts, as they were first made
 """
 
+import hmac
 import json
 import os
 import secrets
@@ -53,6 +54,11 @@ class Folder:
 
     def challenges(self) -> dict[str, Challenge]:
         return {one.id: one for one in BugSet.load(Path(self.set_folder)).challenges()}
+
+
+def derived(key: bytes, *words: object) -> int:
+    """A number that only who has the competition's key can foretell."""
+    return int.from_bytes(hmac.digest(key, "\0".join(map(str, words)).encode(), "sha256")[:7])
 
 
 def write_text(path: Path, text: str) -> None:

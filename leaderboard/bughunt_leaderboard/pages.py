@@ -13,7 +13,7 @@ from bughunt.judge.verdict import SENTENCES, Outcome
 from bughunt_leaderboard import clock, view
 from bughunt_leaderboard.app import COOKIE, Anybody, Known, Shared, somebody
 from bughunt_leaderboard.drawing import picture
-from bughunt_leaderboard.referee import MalformedError, RefusedError, UnknownError
+from bughunt_leaderboard.refusals import MalformedError, RefusedError, UnknownError
 
 ENVIRONMENT = Environment(
     loader=PackageLoader("bughunt_leaderboard"),

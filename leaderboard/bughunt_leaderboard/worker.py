@@ -26,9 +26,9 @@ from bughunt.judge.plain import finite
 from bughunt.judge.sandbox.fence import Tier
 from bughunt.judge.verdict import Outcome, Verdict
 from bughunt_leaderboard.bundle import variant
-from bughunt_leaderboard.folder import Folder
+from bughunt_leaderboard.folder import Folder, derived
 from bughunt_leaderboard.queue import Lease, Queue
-from bughunt_leaderboard.referee import Referee, derived
+from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.store import Store
 
 IDLE = 0.25  # seconds between two looks at an empty queue

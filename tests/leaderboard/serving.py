@@ -12,7 +12,8 @@ import uvicorn
 from bughunt_leaderboard.app import make_app
 from bughunt_leaderboard.folder import Folder
 from bughunt_leaderboard.host import Plan, prepare
-from bughunt_leaderboard.referee import Person, Referee
+from bughunt_leaderboard.people import Person
+from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.rules import Rules
 from bughunt_leaderboard.store import Store
 

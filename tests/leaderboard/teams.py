@@ -1,6 +1,7 @@
 """People who compete."""
 
-from bughunt_leaderboard.referee import Person, Referee
+from bughunt_leaderboard.people import Person
+from bughunt_leaderboard.referee import Referee
 
 HOUR = 3_600_000  # milliseconds
 

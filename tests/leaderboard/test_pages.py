@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from bughunt_leaderboard.referee import Person
+from bughunt_leaderboard.people import Person
 from serving import CHALLENGE, Server, serving
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import pytest
 import sqlalchemy as sql
 from bughunt_leaderboard.events import Kind
 from bughunt_leaderboard.migrate import migrate
+from bughunt_leaderboard.people import Person
 from bughunt_leaderboard.queue import TRIES, Queue
-from bughunt_leaderboard.referee import Person, Referee
+from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.schema import JOBS, VERDICTS
 from bughunt_leaderboard.store import Store
 from teams import join

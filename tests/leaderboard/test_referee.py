@@ -8,14 +8,8 @@ from bughunt_leaderboard import clock
 from bughunt_leaderboard.board import fold
 from bughunt_leaderboard.migrate import differences
 from bughunt_leaderboard.queue import Queue
-from bughunt_leaderboard.referee import (
-    MalformedError,
-    Referee,
-    RefusedError,
-    TooManyError,
-    UnknownError,
-    clean,
-)
+from bughunt_leaderboard.referee import Referee
+from bughunt_leaderboard.refusals import MalformedError, RefusedError, TooManyError, UnknownError, clean
 from bughunt_leaderboard.rules import Rules
 from teams import HOUR, join
 
