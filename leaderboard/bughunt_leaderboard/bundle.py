@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from bughunt_mutator import disguise_tree, load_rewrites
+from bughunt_mutator import TreeDisguise, disguise_tree, load_rewrites
 from bughunt_mutator.disguise import DisguiseError
 
 from bughunt.bugsets.challenge import CURVES, Challenge
@@ -19,12 +19,14 @@ def variant(challenge: Challenge, folder: Folder, team: int) -> dict[str, str]:
     if stored.is_file():
         found: dict[str, str] = json.loads(stored.read_text(encoding="utf-8"))
         return found
-    made = _disguised(challenge, folder.key, team)
-    write_text(stored, json.dumps(made))
-    return made
+    made = disguised(challenge, folder.key, team)
+    files = made.files if made else challenge.program()
+    write_text(stored, json.dumps(files))
+    return files
 
 
-def _disguised(challenge: Challenge, key: bytes, team: int) -> dict[str, str]:
+def disguised(challenge: Challenge, key: bytes, team: int) -> TreeDisguise | None:
+    """The broken program under names that a team has to itself; None where no seed gives any."""
     from bughunt import references
 
     program = challenge.program()
@@ -33,10 +35,10 @@ def _disguised(challenge: Challenge, key: bytes, team: int) -> dict[str, str]:
     for number in range(TRIES):
         seed = derived(key, "variant", team, challenge.id, number)
         try:
-            return disguise_tree(program, seed, keep, leave_out=unproved).files
+            return disguise_tree(program, seed, keep, leave_out=unproved)
         except DisguiseError:
             continue
-    return program
+    return None
 
 
 def bundle(challenge: Challenge, folder: Folder, team: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 DIR/board.db          unless the database is elsewhere
 DIR/key               32 random bytes; variants and seeds follow from it
-DIR/competition.json  database and set
+DIR/competition.json  database, set, and the version of bughunt that runs it
 DIR/variants/         each team's texts, as they were first made
 """
 
@@ -13,8 +13,10 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bughunt import __version__
 from bughunt.bugsets.challenge import BugSet, Challenge
 from bughunt.errors import MachineError
+from bughunt_leaderboard.warmup import WARM_UP, warm_up
 
 SETTINGS = "competition.json"
 
@@ -36,16 +38,35 @@ class Folder:
         url = database or f"sqlite:///{(path / 'board.db').resolve()}"
         made = cls(path, url, str(set_folder.resolve()))
         _write_secret(path / "key", secrets.token_bytes(32))
-        settings = {name: value for name, value in asdict(made).items() if name != "path"}
-        _write_secret(path / SETTINGS, json.dumps(settings, indent=1).encode() + b"\n")
+        made.stamp()
         return made
+
+    def stamp(self) -> None:
+        """Write down what is here, and that this version of bughunt runs it from now on."""
+        settings = {**asdict(self), "version": __version__}
+        del settings["path"]
+        _write_secret(self.path / SETTINGS, json.dumps(settings, indent=1).encode() + b"\n")
+
+    def check_version(self) -> None:
+        """MachineError where another version of bughunt runs the competition."""
+        version = self._settings(self.path)["version"]
+        if version != __version__:
+            raise MachineError(
+                f"this is bughunt {__version__}, the competition is run by {version}",
+                "install the same version on every machine of it",
+            )
 
     @classmethod
     def load(cls, path: Path) -> "Folder":
+        settings = cls._settings(path)
+        return cls(path, settings["database"], settings["set_folder"])
+
+    @staticmethod
+    def _settings(path: Path) -> dict[str, str]:
         try:
-            settings = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
-            return cls(path, settings["database"], settings["set_folder"])
-        except (OSError, ValueError, KeyError) as error:
+            found: dict[str, str] = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
+            return {name: found[name] for name in ("database", "set_folder", "version")}
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise MachineError(f"{path} holds no competition ({error})", "bughunt host --data DIR") from None
 
     @property
@@ -54,6 +75,10 @@ class Folder:
 
     def challenges(self) -> dict[str, Challenge]:
         return {one.id: one for one in BugSet.load(Path(self.set_folder)).challenges()}
+
+    def judged(self) -> dict[str, Challenge]:
+        """What submissions may be to: the set, and the warm-up."""
+        return {**self.challenges(), WARM_UP: warm_up()}
 
 
 def derived(key: bytes, *words: object) -> int:

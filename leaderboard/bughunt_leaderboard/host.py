@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Plan:
 def prepare(plan: Plan) -> tuple[Folder, dict[str, str]]:
     """The competition's folder, and invites for the teams where it is new."""
     folder = Folder.make(plan.data, plan.bugset.folder, plan.database)
+    folder.stamp()
     store = Store(folder.database)
     try:
         reachable(store)
@@ -76,7 +77,7 @@ def check_tier(least: Tier) -> Tier:
     return found.tier
 
 
-def serve(folder: Folder, address: str, port: int, workers: int, tier: Tier) -> None:
+def serve(folder: Folder, address: str, port: int, executor: Sequence[Sequence[str]]) -> None:
     """Run until told to stop; workers finish what they judge."""
     logging.getLogger("bughunt.server").setLevel(logging.INFO)
     try:
@@ -84,5 +85,5 @@ def serve(folder: Folder, address: str, port: int, workers: int, tier: Tier) -> 
     except OSError as error:
         raise UsageError(f"port {port} cannot be used: {error.strerror}", "choose another --port") from None
     config = uvicorn.Config(make_app(folder), log_level="warning", timeout_graceful_shutdown=3)
-    with Pool(folder.path, workers, tier), listening:
+    with Pool(executor), listening:
         uvicorn.Server(config).run(sockets=[listening])

@@ -1,8 +1,7 @@
-"""A worker: claims a job, lets the judge decide in the sandbox, gives the verdict.
+"""A worker: claims a job, has it judged on its bench, gives the verdict.
 
-Runs as `python -m bughunt_leaderboard.worker DIR`, where DIR is the competition's folder. The seeds are drawn
-from the challenge's hidden ones under the competition's key. A worker that is killed loses its lease and the
-job is claimed again; one that is asked to end gives its job back first.
+Runs as `python -m bughunt_leaderboard.worker DIR TIER`, where DIR is the competition's folder. A worker that
+is killed loses its lease and the job is claimed again; one that is asked to end finishes what it judges.
 """
 
 import contextlib
@@ -12,109 +11,102 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Protocol, Self
 
-from bughunt.bugsets.case import case_of
-from bughunt.bugsets.challenge import Challenge
-from bughunt.bugsets.change import changed_lines
-from bughunt.bugsets.seeds import choose_seeds
+from bughunt.errors import BughuntError
 from bughunt.judge.judge import Judge
-from bughunt.judge.plain import finite
 from bughunt.judge.sandbox.fence import Tier
-from bughunt.judge.verdict import Outcome, Verdict
-from bughunt_leaderboard.bundle import variant
-from bughunt_leaderboard.folder import Folder, derived
+from bughunt_leaderboard.assignment import Assignment, Said, Tell, assigned, judged
+from bughunt_leaderboard.folder import Folder
 from bughunt_leaderboard.queue import Lease, Queue
 from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.store import Store
 
 IDLE = 0.25  # seconds between two looks at an empty queue
-SEEDS = 3
-JOBS_OF_A_JUDGE = 200  # then the judge's warm parent is started anew
-MAX_OUTPUT = 4000
+JOBS_OF_A_BENCH = 200  # then it is made anew
+
+
+class Bench(Protocol):
+    """Where programs are judged, one at a time."""
+
+    def judged(self, one: Assignment, tell: Tell) -> Said: ...
+
+
+class LocalBench:
+    """A judge in this process, which runs programs in a sandbox of this machine."""
+
+    def __init__(self, tier: Tier) -> None:
+        self.judge = Judge(tier=tier)
+
+    def __enter__(self) -> Self:
+        self.judge.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.judge.__exit__(*error)
+
+    def judged(self, one: Assignment, tell: Tell) -> Said:
+        return judged(self.judge, one, tell)
 
 
 class Worker:
-    """One at a time, until it is told to stop."""
+    """One job at a time, until it is told to stop."""
 
-    def __init__(self, folder: Folder, tier: Tier = Tier.S2) -> None:
-        self.folder, self.tier = folder, tier
+    def __init__(
+        self, folder: Folder, bench: Callable[[], AbstractContextManager[Bench]], name: str = ""
+    ) -> None:
+        self.folder, self.bench = folder, bench
+        folder.check_version()
         self.store = Store(folder.database)
         self.queue = Queue(self.store, running=Referee(self.store).fresh().rules.running)
-        self.challenges = folder.challenges()
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.challenges = folder.judged()
+        self.name = f"{socket.gethostname()}:{os.getpid()}{name}"
         self.stopping = threading.Event()
 
     def run(self) -> None:
         while not self.stopping.is_set():
-            with Judge(tier=self.tier) as judge:
-                for _ in range(JOBS_OF_A_JUDGE):
-                    if not self.turn(judge):
+            with self.bench() as bench:
+                for _ in range(JOBS_OF_A_BENCH):
+                    if not self.turn(bench):
                         break
 
-    def turn(self, judge: Judge) -> bool:
-        """One job, once there is one; False where the judge should be a new one."""
+    def turn(self, bench: Bench) -> bool:
+        """One job, once there is one; False where the bench should be a new one."""
         while (lease := self.queue.claim(self.name)) is None:
             if self.stopping.wait(IDLE):
                 return False
+            self.folder.check_version()
         try:
-            with self.renewed(lease) as progress:
-                verdict = self.verdict(judge, lease, progress)
+            with self.renewed(lease) as tell:
+                said = bench.judged(assigned(self.folder, self.challenges[lease.challenge], lease), tell)
         except Exception as error:  # the fault is ours, whatever it is: no team pays for it
             self.queue.give_back(lease, f"{type(error).__name__}: {error}")
             return False
-        if verdict.outcome is Outcome.INFRA:
-            self.queue.give_back(lease, verdict.detail)
+        if said["outcome"] == "INFRA":
+            self.queue.give_back(lease, said["detail"])
             return False
-        self.queue.finish(lease, str(verdict.outcome), self.said(lease, verdict))
+        self.queue.finish(lease, said["outcome"], said)
         return not self.stopping.is_set()
 
-    def verdict(self, judge: Judge, lease: Lease, progress: dict[str, str]) -> Verdict:
-        challenge = self.challenges[lease.challenge]
-
-        def tell(kind: str, what: Any) -> None:
-            if kind == "probe":
-                progress["now"] = f"seed {what[0] % 1000}, step {what[1]}"
-            elif kind == "test":
-                progress["tests"] = str(int(progress.get("tests", "0")) + 1)
-                progress["now"] = f"{progress['tests']} checks"
-
-        handed_out = variant(challenge, self.folder, lease.team)
-        case = replace(case_of(challenge), ranked=True, handed_out=handed_out)
-        return judge.judge(lease.files, case, self.seeds(challenge, lease), on_event=tell)
-
-    def seeds(self, challenge: Challenge, lease: Lease) -> tuple[int, ...]:
-        key = derived(self.folder.key, "seeds", lease.challenge, lease.sha256)
-        return choose_seeds(key.to_bytes(8), challenge.sealed().seeds, SEEDS)
-
-    def said(self, lease: Lease, verdict: Verdict) -> dict[str, Any]:
-        """What the team is shown: how many checks hold, never what they are."""
-        original = variant(self.challenges[lease.challenge], self.folder, lease.team)
-        curves = [{"steps": list(c.steps), "values": list(c.values)} for c in verdict.curves]
-        return dict(finite({
-            "outcome": str(verdict.outcome), "score": verdict.score, "recovery": verdict.recovery,
-            "tests": {"passed": sum(t.passed for t in verdict.tests), "total": len(verdict.tests)},
-            "curves": curves, "detail": verdict.detail, "output": verdict.output[:MAX_OUTPUT],
-            "seconds": verdict.seconds, "layer": verdict.layer,
-            "changed": sum(changed_lines(original, lease.files).values()),
-        }))  # fmt: skip
-
     @contextlib.contextmanager
-    def renewed(self, lease: Lease) -> Iterator[dict[str, str]]:
+    def renewed(self, lease: Lease) -> Iterator[Tell]:
         """Renew the lease while the block runs."""
-        done, progress = threading.Event(), dict[str, str]()
+        done, progress = threading.Event(), [""]
 
         def renew() -> None:
             while not done.wait(self.queue.lease / 3000):
-                self.queue.renew(lease, progress.get("now", ""))
+                self.queue.renew(lease, progress[0])
+
+        def tell(now: str) -> None:
+            progress[0] = now
 
         thread = threading.Thread(target=renew, daemon=True)
         thread.start()
         try:
-            yield progress
+            yield tell
         finally:
             done.set()
             thread.join()
@@ -130,19 +122,22 @@ def follow(parent: int) -> None:
     os._exit(1)
 
 
-def environment() -> Mapping[str, str]:
-    """One thread a worker."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+def obey(stop: Callable[..., None]) -> None:
+    """SIGTERM asks to end, Ctrl-C is for the process that started this one, and so is its end."""
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=follow, args=(os.getppid(),), daemon=True).start()
 
 
 def main() -> None:
     folder, tier = Folder.load(Path(sys.argv[1])), Tier[sys.argv[2]]
-    worker = Worker(folder, tier)
-    signal.signal(signal.SIGTERM, worker.stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=follow, args=(os.getppid(),), daemon=True).start()
+    worker = Worker(folder, lambda: LocalBench(tier))
+    obey(worker.stop)
     worker.run()
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BughuntError as error:
+        sys.exit(f"{error.message}\n{error.remedy}")

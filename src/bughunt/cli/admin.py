@@ -1,17 +1,15 @@
 """Running a competition that is hosted: every act of its officials, each one line of the audit log."""
 
+import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from bughunt.cli.host import DATA, server
+from bughunt.cli.host import DATA, executed, judges, server
 from bughunt.cli.output import emit
 from bughunt.cli.session import Session, json_option
 from bughunt.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.group("admin")
@@ -255,6 +253,23 @@ def clear_command(office: Office, submission: int) -> None:
     """Put a flagged submission back."""
     office.referee.clear("admin", submission)
     office.say("done")
+
+
+@admin_command.command("work")
+@judges
+@click.pass_obj
+def work_command(office: Office, /, **where: Any) -> None:
+    """Judge what waits, for a server that runs elsewhere, until Ctrl-C."""
+    import signal
+
+    from bughunt_leaderboard.pool import Pool
+
+    office.folder.check_version()
+    executor, fence = executed(office.folder.path, **where)
+    office.say(f"{fence} Ctrl-C ends it, nothing is lost.")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), Pool(executor) as pool:
+        pool.ending.wait()
 
 
 @admin_command.command("audit")

@@ -16,6 +16,29 @@ DATA = click.option(
     help="The competition's folder.",
 )
 EXTRA = "python -m pip install 'bughunt-ml[server]'"
+JUDGES = (
+    click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="How many judges."),
+    click.option(
+        "--tier", type=click.Choice(["S0", "S1", "S2"]), default="S2", show_default=True,
+        help="The least that programs are fenced in by.",
+    ),
+    click.option(
+        "--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+        help="Judges on this machine, or on a Ray cluster.",
+    ),
+    click.option("--cluster", metavar="ADDRESS", default="", help="Of the Ray cluster; else one here."),
+    click.option(
+        "--gpus", type=click.FloatRange(0.0), default=0.0, show_default=True,
+        help="Of each judge on the cluster; with one, programs are fenced in by S0 only.",
+    ),
+)  # fmt: skip
+
+
+def judges(command: Any) -> Any:
+    """The options that say who judges, and where."""
+    for option in reversed(JUDGES):
+        command = option(command)
+    return command
 
 
 @click.command("host")
@@ -30,27 +53,21 @@ EXTRA = "python -m pip install 'bughunt-ml[server]'"
 @click.option("--rule", "rules", multiple=True, metavar="NAME=VALUE", help="Another rule; repeat it.")
 @click.option("--address", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Of the server.")
-@click.option(
-    "--workers", type=click.IntRange(0), default=2, show_default=True, help="Judges on this machine."
-)
-@click.option("--tier", type=click.Choice(["S0", "S1", "S2"]), default="S2", show_default=True,
-              help="The least that programs are fenced in by.")  # fmt: skip
+@judges
 @click.pass_obj
 def host_command(
-    session: Session, set_name: str, data: Path, database: str | None, name: str, teams: tuple[str, ...],
-    minutes: int, rules: tuple[str, ...], address: str, port: int, workers: int, tier: str,
+    session: Session, /, set_name: str, data: Path, database: str | None, name: str, teams: tuple[str, ...],
+    minutes: int, rules: tuple[str, ...], address: str, port: int, **where: Any,
 ) -> None:  # fmt: skip
     """Host a competition: print the board's address and the invites, and serve until Ctrl-C."""
     from bughunt.bugsets import library
 
     host = server()
-    from bughunt.judge.sandbox.fence import Tier
-
     plan = host.Plan(
         data=data, bugset=library.find_set(set_name), name=name, minutes=minutes, database=database,
         teams=dict(split(team) for team in teams or ("Red", "Blue")), rules=host.Rules.load(given(rules)),
     )  # fmt: skip
-    found = host.check_tier(Tier[tier])
+    executor, fence = executed(data, **where)
     folder, invites = host.prepare(plan)
     here = f"http://{address}:{port}"
     session.say(f"{name} on {here}/   board, big screen on {here}/big\n")
@@ -58,8 +75,29 @@ def host_command(
         session.say(f"  {team:<20s} bughunt join {here} {invite}")
     if invites:
         session.say("\nEach invite is shown this once; bughunt admin invite makes more.")
-    session.say(f"Programs are fenced in by {found.name}. Ctrl-C ends the server, nothing is lost.")
-    host.serve(folder, address, port, workers, Tier[tier])
+    session.say(f"{fence} Ctrl-C ends the server, nothing is lost.")
+    host.serve(folder, address, port, executor)
+
+
+def executed(
+    data: Path, workers: int, tier: str, executor: str, cluster: str, gpus: float
+) -> tuple[list[list[str]], str]:
+    """The processes that judge, and a sentence on the fence; MachineError where it is too low here."""
+    from bughunt.judge.sandbox.fence import Tier
+
+    host = server()
+    from bughunt_leaderboard import pool
+
+    if executor == "ray":
+        if gpus and tier != "S0":
+            raise UsageError("a judge with a GPU fences programs in by S0", "--tier S0, for people you trust")
+        return pool.ray(data, workers, Tier[tier], cluster, gpus), "Programs are judged on the cluster."
+    if cluster or gpus:
+        raise UsageError("--cluster and --gpus are for a Ray cluster", "--executor ray")
+    if not workers:
+        return [], "No judge runs here: bughunt admin work starts some elsewhere."
+    found = host.check_tier(Tier[tier])
+    return pool.local(data, workers, Tier[tier]), f"Programs are fenced in by {found.name}."
 
 
 def server() -> Any:
