@@ -54,10 +54,13 @@ def judges(command: Any) -> Any:
 @click.option("--address", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Of the server.")
 @judges
+@click.option("--rehearse", type=click.IntRange(1), metavar="N",
+              help="Let N simulated teams play the set here instead, and say what would break.")  # fmt: skip
 @click.pass_obj
 def host_command(
     session: Session, /, set_name: str, data: Path, database: str | None, name: str, teams: tuple[str, ...],
-    minutes: int, rules: tuple[str, ...], address: str, port: int, **where: Any,
+    minutes: int, rules: tuple[str, ...], address: str, port: int, rehearse: int | None,
+    **where: Any,
 ) -> None:  # fmt: skip
     """Host a competition: print the board's address and the invites, and serve until Ctrl-C."""
     from bughunt.bugsets import library
@@ -67,6 +70,9 @@ def host_command(
         data=data, bugset=library.find_set(set_name), name=name, minutes=minutes, database=database,
         teams=dict(split(team) for team in teams or ("Red", "Blue")), rules=host.Rules.load(given(rules)),
     )  # fmt: skip
+    if rehearse:
+        _rehearsed(session, plan, rehearse, **where)
+        return
     executor, fence = executed(data, **where)
     folder, invites = host.prepare(plan)
     here = f"http://{address}:{port}"
@@ -98,6 +104,23 @@ def executed(
         return [], "No judge runs here: bughunt admin work starts some elsewhere."
     found = host.check_tier(Tier[tier])
     return pool.local(data, workers, Tier[tier]), f"Programs are fenced in by {found.name}."
+
+
+def _rehearsed(session: Session, plan: Any, teams: int, **where: Any) -> None:
+    """Play, with the judges that the host would have."""
+    from bughunt_leaderboard.rehearsal import rehearse
+
+    from bughunt.cli.output import emit
+
+    if not where["workers"]:
+        raise UsageError("a rehearsal needs judges", "--workers 2")
+    words = [word for name, value in where.items() if value for word in (f"--{name}", str(value))]
+    session.remark(f"{teams} teams play {plan.bugset.name}; this takes a while.")
+    report = rehearse(plan, teams, words, where["workers"])
+    if session.json:
+        emit("rehearsal", **report.dump())
+    else:
+        session.say("\n".join(report.lines()))
 
 
 def server() -> Any:
