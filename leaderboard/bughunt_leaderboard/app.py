@@ -152,8 +152,10 @@ def make_app(folder: Folder) -> FastAPI:
     app.state.arena = Arena(folder)
     _add_guards(app)
     _add_api(app)
+    from bughunt_leaderboard.arrival import add_arrival
     from bughunt_leaderboard.pages import add_pages
 
+    add_arrival(app)
     add_pages(app)
     app.mount("/static", StaticFiles(packages=[("bughunt_leaderboard", "static")]), name="static")
     return app

@@ -16,7 +16,7 @@ from bughunt_leaderboard import clock
 from bughunt_leaderboard.app import make_app
 from bughunt_leaderboard.folder import Folder, write_text
 from bughunt_leaderboard.migrate import migrate
-from bughunt_leaderboard.pool import Pool
+from bughunt_leaderboard.pool import Pool, tailor
 from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.rules import MINUTE, Rules
 from bughunt_leaderboard.store import Store, reachable
@@ -85,5 +85,5 @@ def serve(folder: Folder, address: str, port: int, executor: Sequence[Sequence[s
     except OSError as error:
         raise UsageError(f"port {port} cannot be used: {error.strerror}", "choose another --port") from None
     config = uvicorn.Config(make_app(folder), log_level="warning", timeout_graceful_shutdown=3)
-    with Pool(executor), listening:
+    with Pool([*executor, *tailor(folder.path)]), listening:
         uvicorn.Server(config).run(sockets=[listening])

@@ -14,6 +14,7 @@ from bughunt_leaderboard import clock, view
 from bughunt_leaderboard.app import COOKIE, Anybody, Known, Shared, somebody
 from bughunt_leaderboard.drawing import picture
 from bughunt_leaderboard.refusals import MalformedError, RefusedError, UnknownError
+from bughunt_leaderboard.warmup import WARM_UP
 
 ENVIRONMENT = Environment(
     loader=PackageLoader("bughunt_leaderboard"),
@@ -128,7 +129,7 @@ def sent_by(arena: Any, person: Any, challenge: str | None) -> list[dict[str, An
     state = arena.referee.fresh()
     numbers = sorted(
         (one for (team, id_), ids in list(state.tried.items()) for one in ids
-         if team == person.team and challenge in (None, id_)),
+         if team == person.team and challenge in (None, id_) and id_ != WARM_UP),
         reverse=True,
     )  # fmt: skip
     sent = [arena.referee.submission(person, number) for number in numbers[:50]]

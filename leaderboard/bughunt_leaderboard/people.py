@@ -9,12 +9,14 @@ import sqlalchemy as sql
 from sqlalchemy.engine import Connection, Row
 
 from bughunt_leaderboard import clock
+from bughunt_leaderboard.board import Competition
 from bughunt_leaderboard.desk import Desk
 from bughunt_leaderboard.events import Kind
 from bughunt_leaderboard.refusals import MalformedError, RefusedError, UnknownError, clean
 from bughunt_leaderboard.rules import MINUTE
 from bughunt_leaderboard.schema import JOBS, SUBMISSIONS, TOKENS, VERDICTS
 from bughunt_leaderboard.store import pack
+from bughunt_leaderboard.warmup import WARM_UP
 
 HOUR = 60 * MINUTE
 OFFICIALS = ("observer", "judge", "admin")
@@ -63,7 +65,7 @@ class People(Desk):
             team = next((t.id for t in state.teams.values() if t.name == row.name), None)
             if team is not None and state.members.get(team, 0) >= state.rules.team_size:
                 raise RefusedError(f"team {row.name} is full", "ask the host for another invite")
-            if team is not None and any(one.team == team for one in state.submissions.values()):
+            if team is not None and _has_begun(state, team):
                 raise RefusedError(f"team {row.name} has begun", "nobody joins after the first submission")
             connection.execute(TOKENS.update().where(TOKENS.c.id == row.id).values(uses=row.uses - 1))
             founded = team is None
@@ -127,6 +129,11 @@ class People(Desk):
         row = connection.execute(query).first()
         expired = row is not None and row.expires is not None and row.expires <= clock.now()
         return None if row is None or expired or (role and row.role != role) else row
+
+
+def _has_begun(state: Competition, team: int) -> bool:
+    """Whether a team has sent anything but the warm-up."""
+    return any(one.team == team and one.challenge != WARM_UP for one in state.submissions.values())
 
 
 def hashed(token: str) -> str:

@@ -35,6 +35,11 @@ def ray(folder: Path, workers: int, tier: Tier, address: str = "", gpus: float =
     return [_module("cluster", str(folder), tier.name, str(workers), str(gpus), address)] if workers else []
 
 
+def tailor(folder: Path) -> list[list[str]]:
+    """The process that makes the texts of teams before they ask."""
+    return [_module("tailor", str(folder))]
+
+
 class Pool:
     """Keeps processes running until the block ends."""
 

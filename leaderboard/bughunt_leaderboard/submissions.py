@@ -15,6 +15,7 @@ from bughunt_leaderboard.people import HOUR, Person
 from bughunt_leaderboard.refusals import MalformedError, RefusedError, TooManyError, UnknownError
 from bughunt_leaderboard.schema import JOBS, SUBMISSIONS, VERDICTS
 from bughunt_leaderboard.store import pack, unpack
+from bughunt_leaderboard.warmup import WARM_UP
 
 MAX_BYTES = 200_000
 MAX_FILES = 12
@@ -88,6 +89,9 @@ class Submissions(Desk):
         return connection.execute(query).scalar()
 
     def _late(self, state: Competition, team: int, challenge: str, at: int) -> bool:
+        """Whether it never counts: after the end, and the warm-up at any time."""
+        if challenge == WARM_UP:
+            return True
         if challenge not in state.levels or not state.has_begun(challenge, at):
             raise UnknownError(f"no challenge {challenge}", "bughunt list shows those that are open")
         if state.is_open(challenge, at, team):

@@ -100,6 +100,7 @@ def test_a_team_joins_sends_a_wrong_and_a_right_file_and_is_on_the_board(hosted:
     joined = hosted.bughunt("Red", "join", hosted.url, hosted.invites["Red"], "--name", "ada")
     assert joined.returncode == 0, joined.stderr
     assert "You are ada of team Red" in joined.stdout
+    assert "✓ practice   sent, judged and answered" in joined.stdout
     assert hosted.bughunt("Red", "goto", CHALLENGE).returncode == 0
     alone = hosted.bughunt("Red", "check")
     assert (alone.returncode, "the host has that" in alone.stderr) == (2, True)
@@ -120,7 +121,7 @@ def test_a_team_joins_sends_a_wrong_and_a_right_file_and_is_on_the_board(hosted:
 
 
 def test_a_worker_that_is_killed_while_it_judges_costs_nothing(hosted: Hosted) -> None:
-    hosted.bughunt("Red", "join", hosted.url, hosted.invites["Red"])
+    hosted.bughunt("Red", "join", hosted.url, hosted.invites["Red"], "--no-practice")
     referee = Referee(Store(Folder.load(hosted.folder).database))
     person = referee.person(_token(hosted.home / "Red"))
     program = library.find_challenge(CHALLENGE).program()
@@ -142,7 +143,7 @@ def test_a_worker_that_is_killed_while_it_judges_costs_nothing(hosted: Hosted) -
 
 def test_officials_rule_by_commands_and_each_is_in_the_audit_log(hosted: Hosted) -> None:
     invite = hosted.admin("invite", "Green", "--division", "students").strip()
-    assert hosted.bughunt("Green", "join", hosted.url, invite).returncode == 0
+    assert hosted.bughunt("Green", "join", hosted.url, invite, "--no-practice").returncode == 0
     hosted.admin("extend", "1", "5")
     for word in ("pause", "resume", "freeze", "unfreeze"):
         hosted.admin(word)

@@ -1,26 +1,12 @@
 """A rehearsal plays for real and says what would break."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 from bughunt_leaderboard.host import Plan
 from bughunt_leaderboard.rehearsal import Report, rehearse
 from bughunt_leaderboard.rules import Rules
-
-from bughunt.bugsets import library
-from bughunt.bugsets.challenge import BugSet
-from bughunt.bugsets.write import toml
-
-CHALLENGE = "bh-b55d86"
-
-
-def small_set(folder: Path) -> BugSet:
-    """A set of one challenge that is judged in seconds."""
-    shutil.copytree(library.find_challenge(CHALLENGE).folder, folder / CHALLENGE)
-    about = {"title": "Small", "format_version": 1, "challenges": [CHALLENGE]}
-    (folder / "set.toml").write_text(toml(about), encoding="utf-8")
-    return BugSet.load(folder)
+from small import small_set
 
 
 def report(**changes: object) -> Report:

@@ -3,6 +3,8 @@
 import hashlib
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +15,7 @@ from bughunt.errors import UsageError
 
 if TYPE_CHECKING:
     from bughunt.bugsets.challenge import Challenge
+    from bughunt.play.arrival import Check
     from bughunt.play.remote import Remote
 
 LOOK = 1.0  # seconds between two questions about a submission
@@ -23,9 +26,10 @@ CODES = {"SOLVED": 0, "TIMEOUT": 4, "INFRA": 3}
 @click.argument("url")
 @click.argument("invite", metavar="TOKEN")
 @click.option("--name", help="How the team calls you; else your login.")
+@click.option("--practice/--no-practice", default=True, help="Send a file that never counts, as a trial.")
 @click.pass_obj
-def join_command(session: Session, url: str, invite: str, name: str | None) -> None:
-    """Join a team's competition; its challenges come into the workspace."""
+def join_command(session: Session, url: str, invite: str, name: str | None, practice: bool) -> int:
+    """Join a team's competition; its challenges come into the workspace, and the way there is tried."""
     import getpass
 
     from bughunt.play.remote import Remote
@@ -42,17 +46,41 @@ def join_command(session: Session, url: str, invite: str, name: str | None) -> N
     fetch(session, remote)
     me = remote.ask("me")
     session.say(f"You are {me['name']} of team {me['team_name']}.\n")
+    fit = examine(session, remote, practice)
     session.say("bughunt list     the challenges that are open")
     session.say("bughunt next     opens one in " + session.shown(workspace.root) + "/")
     session.say("bughunt submit   sends your file to the host")
+    return 0 if fit else 3
+
+
+def examine(session: Session, remote: "Remote", practice: bool) -> bool:
+    """Say whether this machine fits the host's, and whether a file gets a verdict; False if it did not."""
+    from bughunt.play import arrival
+    from bughunt.play.workspace import JOINED
+
+    for one in arrival.checks(remote, session.workspace.root / JOINED):
+        session.say(line(one))
+    tried = None
+    if practice:
+        with progress(session) as show:
+            tried = arrival.practice(remote, lambda state: show(f"practice: {state}"))
+        session.say(line(tried))
+    session.say("")
+    return tried is None or tried.ok
+
+
+def line(one: "Check") -> str:
+    return f"  {'✓' if one.ok else '✗'} {one.name:<10s} {one.found}" + (
+        f"\n      {one.remedy}" if one.remedy else ""
+    )
 
 
 def fetch(session: Session, remote: "Remote") -> None:
     """Bring the challenges that have begun into the workspace."""
-    from bughunt.play.remote import install
+    from bughunt.play.remote import PATIENT, install
     from bughunt.play.workspace import JOINED
 
-    install(remote.ask("bundle"), session.workspace.root / JOINED)
+    install(remote.ask("bundle", timeout=PATIENT), session.workspace.root / JOINED)
 
 
 @click.command("board")
@@ -103,22 +131,33 @@ def send(session: Session, remote: "Remote", challenge: "Challenge") -> int:
 
 def wait(session: Session, remote: "Remote", number: int) -> dict[str, Any]:
     """Until there is a verdict; Ctrl-C leaves the submission where it is."""
-    shown = sys.stderr.isatty() and not session.quiet and not session.json
     try:
-        while True:
-            one: dict[str, Any] = remote.ask(f"submissions/{number}")
-            if one["outcome"]:
-                return one
-            if shown:
+        with progress(session) as show:
+            while True:
+                one: dict[str, Any] = remote.ask(f"submissions/{number}")
+                if one["outcome"]:
+                    return one
                 state = one["progress"] or f"{one['state']}, {one['before']} before it"
-                sys.stderr.write(f"\r\x1b[Ksubmission {number}: {state}")
-                sys.stderr.flush()
-            time.sleep(LOOK)
+                show(f"submission {number}: {state}")
+                time.sleep(LOOK)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"submission {number} is judged all the same: bughunt board") from None
-    finally:
+
+
+@contextmanager
+def progress(session: Session) -> Iterator[Callable[[str], None]]:
+    """One line of a terminal that says how far something is, and is gone afterwards."""
+    shown = sys.stderr.isatty() and not session.quiet and not session.json
+
+    def show(state: str) -> None:
         if shown:
-            sys.stderr.write("\r\x1b[K")
+            sys.stderr.write(f"\r\x1b[K{state}")
+            sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        show("")
 
 
 def told(number: int, one: dict[str, Any]) -> str:

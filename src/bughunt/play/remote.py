@@ -12,7 +12,8 @@ from bughunt.errors import BughuntError, MachineError
 from bughunt.play.workspace import HIDDEN, Workspace
 
 FILE = "competition.json"
-TIMEOUT = 30.0
+TIMEOUT = 30.0  # seconds
+PATIENT = 300.0  # for what the server may have to make first
 
 
 class RefusedError(BughuntError):
@@ -50,7 +51,9 @@ class Remote:
             json.dump(asdict(self), file)
         os.replace(part, path)
 
-    def ask(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+    def ask(
+        self, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout: float = TIMEOUT
+    ) -> Any:
         """One answer of the API; RefusedError with the server's own words, MachineError without a server."""
         request = urllib.request.Request(f"{self.url.rstrip('/')}/api/v1/{path}")
         request.add_header("Accept", "application/json")
@@ -62,7 +65,7 @@ class Remote:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise _refusal(error) from None
