@@ -1,12 +1,16 @@
 """The behaviour tests: pytest in this process, the program in another."""
 
+import atexit
 import contextlib
 import itertools
 import os
 import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,7 +24,22 @@ OpenProgram = Callable[[], AbstractContextManager[Program]]
 OnTest = Callable[[TestResult], None]
 START = 0  # every test finds the program's global random state at the same place
 DETAIL = 200  # characters kept of a message
-UNWANTED = ("cacheprovider", "terminal", "faulthandler", "unraisableexception", "threadexception")
+UNWANTED = (
+    "cacheprovider",
+    "terminal",
+    "faulthandler",
+    "unraisableexception",
+    "threadexception",
+    "logging",
+    "doctest",
+    "junitxml",
+    "pastebin",
+    "stepwise",
+    "unittest",
+    "debugging",
+    "setuponly",
+    "setupplan",
+)
 ENVIRONMENT = re.compile(r"PYTEST_(ADDOPTS|PLUGINS|XDIST.*|THEME.*)")
 
 
@@ -199,18 +218,27 @@ def explain(error: BaseException | None) -> str:
 @contextlib.contextmanager
 def _own_environment(path: Path) -> Iterator[None]:
     """Neither the user's pytest settings nor an outer pytest run reach the tests, nor the other way."""
-    before, modules, bytecode = dict(os.environ), set(sys.modules), sys.dont_write_bytecode
+    before, modules = dict(os.environ), set(sys.modules)
+    bytecode, prefix = sys.dont_write_bytecode, sys.pycache_prefix
     for name in list(os.environ):
         if ENVIRONMENT.fullmatch(name):
             del os.environ[name]
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    sys.dont_write_bytecode = True
+    sys.dont_write_bytecode, sys.pycache_prefix = False, _compiled()  # what pytest makes of the tests
     try:
         yield
     finally:
-        sys.dont_write_bytecode = bytecode
+        sys.dont_write_bytecode, sys.pycache_prefix = bytecode, prefix
         os.environ.clear()
         os.environ.update(before)
         for name in set(sys.modules) - modules:
             if getattr(sys.modules[name], "__file__", None) == str(path):
                 del sys.modules[name]
+
+
+@cache
+def _compiled() -> str:
+    """Where this process keeps compiled tests, beside nobody's sources."""
+    folder = tempfile.mkdtemp(prefix="bughunt-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
