@@ -54,15 +54,17 @@ def test_a_repair_of_one_bug_is_partial_and_counts_for_half(challenge, judge, le
     passed = [test.name for test in verdict.tests if test.passed]
     assert verdict.outcome is Outcome.PARTIAL
     assert 0 < verdict.score < 60
-    assert recall(sealed.own_tests, passed) == 0.5
+    assert recall(sealed.own_tests, passed) == verdict.recall == 0.5
+    assert verdict.repaired == [number != left for number in range(2)]
 
 
 def test_a_repair_of_both_is_solved_and_none_is_not(challenge, judge):
     sealed, case = challenge.sealed(), case_of(challenge)
     broken = judge.judge(challenge.program(), case, sealed.seeds[:1])
-    assert broken.outcome is Outcome.UNFIXED
+    assert (broken.outcome, broken.repaired, broken.recall) == (Outcome.UNFIXED, [False, False], 0.0)
     assert recall(sealed.own_tests, [test.name for test in broken.tests if test.passed]) == 0.0
-    assert judge.judge(dict(sealed.repaired), case, sealed.seeds[:1]).outcome is Outcome.SOLVED
+    mended = judge.judge(dict(sealed.repaired), case, sealed.seeds[:1])
+    assert (mended.outcome, mended.repaired, mended.recall) == (Outcome.SOLVED, [True, True], 1.0)
 
 
 def test_verification_proves_the_disguise_and_the_parts_again(bugset):

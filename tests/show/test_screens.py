@@ -75,3 +75,10 @@ def test_the_brief_leaves_no_line_wider_than_the_screen(load):
 def test_the_number_of_bugs_is_told_up_to_level_three(load):
     assert "1 bug" in screens.meta(load(level=3))
     assert "1 bug" not in screens.meta(load(level=4))
+
+
+def test_how_many_of_several_bugs_are_repaired_is_told_where_their_number_is(load):
+    some = verdict(repaired=[True, False, True])
+    assert "bugs       2 of 3 repaired" in screens.checked(load(), some, {}, 80, plot=False)
+    assert "repaired" not in screens.checked(load(level=4), some, {}, 80, plot=False)
+    assert "repaired" not in screens.checked(load(), verdict(), {}, 80, plot=False)

@@ -24,6 +24,7 @@ def case_of(challenge: Challenge) -> Case:
         label=sealed.label,
         handed_out=challenge.program(),
         repaired=dict(sealed.repaired),
+        bugs=tuple(tuple(tests) for tests in sealed.own_tests),
     )
 
 

@@ -152,6 +152,7 @@ def judged(session: Session, result: "Attempt") -> dict[str, object]:
 
     challenge, verdict = result.challenge, result.verdict
     named = verdict.tests if challenge.level < COUNTS_ONLY_FROM else []
+    bugs = verdict.repaired if challenge.level < COUNTS_ONLY_FROM else []
     runs = session.workspace.runs / challenge.id
     return {
         "challenge": challenge.id,
@@ -168,6 +169,7 @@ def judged(session: Session, result: "Attempt") -> dict[str, object]:
                 {"name": t.name, "passed": t.passed, "detail": t.detail} for t in named
             ],
         },
+        "bugs": {"repaired": sum(bugs), "total": len(bugs)} if bugs else None,
         "curve": _curve(result),
         "observation": observation(challenge, verdict),
         "detail": verdict.detail,

@@ -104,3 +104,8 @@ class Verdict:
     @property
     def passed(self) -> bool:
         return self.outcome is Outcome.SOLVED
+
+    @property
+    def recall(self) -> float | None:
+        """The share of the bugs that are repaired; None where there is one bug."""
+        return sum(self.repaired) / len(self.repaired) if self.repaired else None

@@ -12,7 +12,7 @@ from bughunt.judge.verdict import SENTENCES, Outcome, Verdict
 from bughunt.show.plot import Line, Picture, draw, legend, number, span
 from bughunt.show.terminal import plain
 
-COUNTS_ONLY_FROM = 4  # level from which a failing test is not named
+COUNTS_ONLY_FROM = 4  # level from which a failing test is not named, nor the number of bugs told
 SHOWN_OUTPUT = 12  # lines of the program's own output
 
 
@@ -45,7 +45,8 @@ def meta(challenge: Challenge) -> str:
     files = challenge.program()
     lines = sum(text.count("\n") for text in files.values())
     named = "train.py" if len(files) == 1 else f"{len(files)} files"
-    bugs = f" · {challenge.bugs} bug{'s' * (challenge.bugs != 1)}" if challenge.level <= 3 else ""
+    told = challenge.level < COUNTS_ONLY_FROM
+    bugs = f" · {challenge.bugs} bug{'s' * (challenge.bugs != 1)}" if told else ""
     steps = f" · {challenge.steps} steps" if challenge.steps else ""
     return f"{challenge.folder.parent.name} · {named}, {lines} lines{bugs}{steps}"
 
@@ -63,6 +64,8 @@ def checked(
     parts = [_files(changed)]
     if verdict.tests:
         parts.append(_tests(challenge, verdict, width))
+    if verdict.repaired and challenge.level < COUNTS_ONLY_FROM:
+        parts.append(f"  bugs       {sum(verdict.repaired)} of {len(verdict.repaired)} repaired")
     if verdict.curves:
         parts.append(_curve(challenge, verdict, width, plot, best))
     if verdict.outcome in (Outcome.ERROR, Outcome.CONTRACT, Outcome.TIMEOUT, Outcome.INFRA):
