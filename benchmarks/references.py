@@ -1,98 +1,130 @@
 """What the behaviour tests and curves of each reference program are worth, measured by its mutants.
 
 For each program: lines, CPU seconds, target, spread over seeds, tests; then of a sample of mutants how many
-behave differently, how many of those the curve tells apart, how many the tests alone, and which survive. The
-pinned differential only says whether a mutant behaves differently at all; it kills none. Findings are
-remembered, so that an interrupted run goes on where it stopped.
+the tests kill, how many the curve tells apart, how many begin exactly as the reference does, and which
+survive. The pinned differential only says whether a mutant behaves differently at all; it kills none.
 
-Run: python benchmarks/references.py [SLUG ...] [--mutants 40] [--seeds 5] [--workers 2] [--json FILE]
+Findings are lines of `measured/SLUG.jsonl`, each keyed by the text it is about: what has changed since is
+measured again, what is missing is measured next, programs that cost least first. `measured/survivors.toml`
+says of survivors why nothing tells them from the reference.
+
+Run: python benchmarks/references.py [SLUG ...] [--mutants 40] [--curves] [--minutes N]
+     python benchmarks/references.py --table      writes docs/references.md from what is known
 """
 
 import argparse
 import hashlib
 import json
-import statistics
 import sys
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bughunt_mutator.engine import Mutant
 from bughunt_mutator.tree import enumerate_tree, mutated
+from matrix.record import WANTED, Fate, Health, Record
+from matrix.table import document
 
 from bughunt import references
 from bughunt.bugsets import symptom
-from bughunt.bugsets.evaluate import Evaluator, Finding, Job
+from bughunt.bugsets.evaluate import rounded
 from bughunt.bugsets.measure import measure
-from bughunt.judge.judge import Judge
+from bughunt.judge.judge import Case, Judge
+from bughunt.judge.limits import Limits
+from bughunt.judge.program import ProgramError, RemoteProgram
+from bughunt.references import Reference
+from bughunt.task import Task
 
-CURVES = 3  # seeds of a mutant's curve
-WANTED = 0.9  # of the mutants that behave differently, killed
+TABLE = Path(__file__).parents[1] / "docs" / "references.md"
+HEALTHY, SICK = 5, 3  # seeds of a program's own curves and of a mutant's
+AT_ONCE = 6  # tests between two looks at whether one has failed
+LIMITS = Limits(cpu_seconds=90, reply_seconds=30)
 
 
-@dataclass
-class Row:
-    """One program's line of the table."""
+class Meter(Judge):
+    """A judge that counts the CPU seconds of the programs it opens."""
 
-    program: str
-    lines: int
-    cpu_seconds: float
-    target: Sequence[float] | None
-    reached: Sequence[float]
-    deviation: float
-    tests: int
-    operators: int
-    proposals: int
-    sampled: int = 0
-    equivalent: int = 0
-    by_curve: int = 0
-    by_test_only: int = 0
-    survivors: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        super().__init__(limits=LIMITS)
+        self._opened: list[RemoteProgram] = []
+        self._begun = time.process_time()
 
-    @property
-    def share(self) -> float:
-        """Of the mutants that behave differently those that are killed."""
-        killed = self.by_curve + self.by_test_only
-        return killed / (killed + len(self.survivors)) if killed or self.survivors else 1.0
+    def open(self, *words: Any, **more: Any) -> RemoteProgram:
+        self._opened.append(super().open(*words, **more))
+        return self._opened[-1]
+
+    def reset(self) -> None:
+        self._opened.clear()
+        self._begun = time.process_time()
+
+    def seconds(self) -> float:
+        """CPU seconds of this process and of the closed programs since the last reset."""
+        programs = sum(program.cpu_seconds or 0.0 for program in self._opened)
+        return programs + time.process_time() - self._begun
+
+
+def digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def task_text(reference: Reference) -> str:
+    return (reference.folder / "task.py").read_text(encoding="utf-8")
+
+
+def tests_key(reference: Reference) -> str:
+    return digest(reference.test_path.read_text(encoding="utf-8"))
+
+
+def health_key(reference: Reference) -> str:
+    return digest(dict(reference.files), task_text(reference), tests_key(reference))
+
+
+def fate_key(reference: Reference, mutant: Mutant) -> str:
+    return digest(dict(reference.files), task_text(reference), mutated(reference.files, mutant))
 
 
 def main(words: Sequence[str]) -> int:
-    """Print the table; fails where a program falls short."""
+    """Measure what is missing, or tell what is known; fails where a program falls short."""
     chosen = _parser().parse_args(words)
-    rows = []
-    with Judge() as judge, Evaluator(chosen.workers) as evaluate:
-        for slug in chosen.slugs or references.slugs():
-            row = look_at(slug, judge, evaluate, chosen.mutants, chosen.seeds)
-            rows.append(row)
-            print("\n".join(_shown(row)), flush=True)
-            if chosen.json:
-                chosen.json.write_text(json.dumps([asdict(one) for one in rows], indent=1), encoding="utf-8")
-    short = [row.program for row in rows if row.share < WANTED]
-    print(f"{len(rows) - len(short)} of {len(rows)} programs: {WANTED:.0%} or more killed")
+    if chosen.table:
+        TABLE.write_text(document([Record.read(slug) for slug in references.slugs()]), encoding="utf-8")
+        return 0
+    end = time.monotonic() + 60 * chosen.minutes
+    slugs = sorted(
+        chosen.slugs or references.slugs(), key=lambda slug: references.load(slug).task.cpu_seconds
+    )
+    short = []
+    with Meter() as judge:
+        for slug in slugs:
+            record = look_at(slug, judge, chosen, end)
+            if time.monotonic() > end:
+                break
+            print("\n".join(_shown(record)), flush=True)
+            short += [slug] if record.share < WANTED else []
+    print(f"below {WANTED:.0%}: {', '.join(short) or 'none'}")
     return 1 if short else 0
 
 
-def look_at(slug: str, judge: Judge, evaluate: Evaluator, count: int, seeds: int) -> Row:
-    """Measure one program and a sample of its mutants."""
-    reference = references.load(slug)
-    report, task = measure(judge, slug), reference.task
-    healthy = _curves(slug, reference.files, range(seeds), evaluate) if task.trains else Finding()
+def look_at(slug: str, judge: Meter, chosen: argparse.Namespace, end: float) -> Record:
+    """Measure what is missing of one program and of a sample of its mutants."""
+    reference, record = references.load(slug), Record.read(slug)
     mutants = enumerate_tree(reference.files)
-    row = Row(
-        program=slug,
-        lines=sum(text.count("\n") for text in reference.files.values()),
-        cpu_seconds=report["cpu_seconds"],
-        target=report["band"],
-        reached=(min(healthy.metrics), max(healthy.metrics)) if healthy.metrics else (),
-        deviation=statistics.pstdev(healthy.metrics) if healthy.metrics else 0.0,
-        tests=report["tests"]["total"],
-        operators=len({mutant.operator for mutant in mutants}),
-        proposals=len(mutants),
-    )
-    for mutant in sample(mutants, count):
-        _judge(row, mutant, reference, healthy, evaluate)
-    return row
+    if record.health is None or record.health.key != health_key(reference):
+        record.health = _health(judge, reference, mutants)
+    picked = {fate_key(reference, mutant): mutant for mutant in sample(mutants, chosen.mutants)}
+    record.fates = {key: fate for key, fate in record.fates.items() if key in picked}
+    record.write()
+    for key, mutant in picked.items():
+        if time.monotonic() > end:
+            break
+        before = record.fates.get(key) or _unknown(reference, mutant)
+        record.fates[key] = _judged(judge, reference, mutant, before, record, chosen.curves)
+        if record.fates[key] != before:
+            record.write()
+    return record
 
 
 def sample(mutants: Sequence[Mutant], count: int) -> list[Mutant]:
@@ -104,83 +136,128 @@ def sample(mutants: Sequence[Mutant], count: int) -> list[Mutant]:
     return [found for _, found in sorted(turns, key=lambda turn: turn[0])][:count]
 
 
-def _judge(
-    row: Row, mutant: Mutant, reference: references.Reference, healthy: Finding, evaluate: Evaluator
-) -> None:
-    """Count a mutant: killed by its curve, else by a test, else a survivor if it differs at all."""
-    files, task = mutated(reference.files, mutant), reference.task
-    (tested,) = evaluate([Job(row.program, _first(reference), files, tests=True)])
-    row.sampled += 1
-    killed = bool(tested.error or tested.failed)
+def _health(judge: Meter, reference: Reference, mutants: Sequence[Mutant]) -> Health:
+    task = reference.task
+    judge.reset()
+    report = measure(judge, reference.slug)
+    seconds = judge.seconds()
+    curves, metrics = _curves(judge, reference.files, task, HEALTHY)
+    return Health(
+        key=health_key(reference),
+        lines=sum(text.count("\n") for text in reference.files.values()),
+        cpu_seconds=report["cpu_seconds"],
+        check_seconds=round(seconds, 2),
+        target=report["band"],
+        tests=report["tests"]["total"],
+        passed=report["ok"],
+        operators=len({mutant.operator for mutant in mutants}),
+        proposals=len(mutants),
+        curves=curves,
+        metrics=metrics,
+    )
+
+
+def _curves(
+    judge: Judge, files: Mapping[str, str], task: Task, seeds: int
+) -> tuple[list[list[float]], list[float]]:
     if not task.trains:
-        row.by_test_only += killed
-        if not killed:
-            row.survivors.append(_named(mutant, reference.files, "no test tells it apart"))
-        return
-    ran = _curves(row.program, files, range(CURVES), evaluate)
-    label = "visible" if ran.error else symptom.label(healthy.values, ran.values, task.scale)
-    if label != "silent":
-        row.by_curve += 1
-    elif killed:
-        row.by_test_only += 1
-    elif _equal(row.program, files, reference, evaluate):
-        row.equivalent += 1
-    else:
-        row.survivors.append(_named(mutant, reference.files, "differs over pinned steps, looks as healthy"))
+        return [], []
+    first = next(iter(task.configurations))
+    found = [judge.measure(files, task, seed, first) for seed in range(seeds)]
+    return [rounded(curve.values) for curve in found], rounded([curve.metrics[-1] for curve in found])
 
 
-def _curves(slug: str, files: Mapping[str, str], seeds: Sequence[int], evaluate: Evaluator) -> Finding:
-    """The curves of some seeds, one job each, so that both cores have work."""
-    configuration = _first(references.load(slug))
-    found = evaluate([Job(slug, configuration, files, curve_seeds=(seed,)) for seed in seeds])
-    error = next((one.error for one in found if one.error), "")
-    values = [line for one in found for line in one.values]
-    return Finding(error=error, values=values, metrics=[metric for one in found for metric in one.metrics])
-
-
-def _equal(slug: str, files: Mapping[str, str], reference: references.Reference, evaluate: Evaluator) -> bool:
-    """Whether the first steps are those of the reference, in every configuration and from three seeds."""
-    jobs = [
-        Job(slug, configuration, files, differential=True, seed=seed)
-        for configuration in reference.task.configurations
-        for seed in range(3)
-    ]
-    return all(one.equal for one in evaluate(jobs))
-
-
-def _first(reference: references.Reference) -> str:
-    return next(iter(reference.task.configurations))
-
-
-def _named(mutant: Mutant, files: Mapping[str, str], why: str) -> str:
-    path = mutant.path if mutant.path in files else "train.py"
+def _unknown(reference: Reference, mutant: Mutant) -> Fate:
     old = " / ".join(edit.old.strip() for edit in mutant.edits)
     new = " / ".join(edit.new.strip() for edit in mutant.edits)
-    return f"{path}:{mutant.line} {mutant.operator}: {old[:60]!r} -> {new[:60]!r} ({why})"
+    path = mutant.path if mutant.path in reference.files else "train.py"
+    return Fate(
+        mutant=fate_key(reference, mutant),
+        tests="",
+        where=f"{path}:{mutant.line}",
+        operator=mutant.operator,
+        change=f"{old[:60]} -> {new[:60]}",
+    )
 
 
-def _shown(row: Row) -> Iterator[str]:
-    target = "-" if row.target is None else f"{row.target[0]:g} to {row.target[1]:g}"
-    reached = f"{row.reached[0]:.3f} to {row.reached[1]:.3f}" if row.reached else "-"
-    yield (
-        f"{row.program}: {row.lines} lines, {row.cpu_seconds:.2f} CPU s, target {target}, reached {reached} "
-        f"(deviation {row.deviation:.3f}), {row.tests} tests"
+def _judged(
+    judge: Judge, reference: Reference, mutant: Mutant, fate: Fate, record: Record, curves: bool
+) -> Fate:
+    """A mutant's fate after what was not known of it has been looked at."""
+    files, task = mutated(reference.files, mutant), reference.task
+    if fate.tests != (now := tests_key(reference)):
+        test = _killer(judge, reference, files, fate.test, record)
+        fate = replace(fate, tests=now, test=test)
+    if task.trains and record.health and fate.curve is None and (curves or not fate.test):
+        fate = replace(fate, curve=_label(judge, reference, files, record.health))
+    if task.trains and fate.equal is None and fate.survives:
+        fate = replace(fate, equal=_equal(judge, reference, files))
+    return fate
+
+
+def _killer(judge: Judge, reference: Reference, files: Mapping[str, str], last: str, record: Record) -> str:
+    """The first test that fails; those come first that have killed most so far."""
+    case = Case(reference.task, reference.files, reference.test_path)
+    if last and any(not one.passed for one in judge.battery(files, case, 0, only=[last])):
+        return last
+    kills = Counter(fate.test for fate in record.fates.values())
+    names = sorted(_names(judge, reference), key=lambda name: -kills[name])
+    for start in range(0, len(names), AT_ONCE):
+        for result in judge.battery(files, case, 0, only=names[start : start + AT_ONCE]):
+            if not result.passed:
+                return result.name
+    return ""
+
+
+def _names(judge: Judge, reference: Reference) -> list[str]:
+    """Of all tests of a program; they are run once to be known."""
+    key = (reference.slug, tests_key(reference))
+    if key not in _KNOWN:
+        case = Case(reference.task, reference.files, reference.test_path)
+        _KNOWN[key] = [result.name for result in judge.battery(reference.files, case, 0)]
+    return _KNOWN[key]
+
+
+_KNOWN: dict[tuple[str, str], list[str]] = {}
+
+
+def _label(judge: Judge, reference: Reference, files: Mapping[str, str], health: Health) -> str:
+    try:
+        values, _ = _curves(judge, files, reference.task, SICK)
+    except ProgramError:
+        return "visible"
+    return symptom.label(health.curves, values, reference.task.scale)
+
+
+def _equal(judge: Judge, reference: Reference, files: Mapping[str, str]) -> bool:
+    """Whether the first steps are those of the reference, in every configuration and from three seeds."""
+    return all(
+        judge.differential(files, reference.files, reference.task, seed, configuration).passed
+        for configuration in reference.task.configurations
+        for seed in range(3)
     )
+
+
+def _shown(record: Record) -> Iterator[str]:
+    health = record.health
+    assert health is not None
     yield (
-        f"  {row.operators} operators, {row.proposals} mutants, {row.sampled} sampled: "
-        f"{row.by_curve} by curve, {row.by_test_only} by test only, {row.equivalent} equal, "
-        f"{len(row.survivors)} survive ({row.share:.0%} killed)"
+        f"{record.slug}: {health.lines} lines, {health.cpu_seconds:.2f} CPU s, checked in "
+        f"{health.check_seconds:.1f}, {health.tests} tests{'' if health.passed else ' NOT ALL PASS'}; "
+        f"{len(record.fates)} mutants, {record.share:.0%} killed"
     )
-    yield from (f"    {survivor}" for survivor in row.survivors)
+    yield from (
+        f"    {fate.where} {fate.name}" for fate in record.survivors if fate.name not in record.reasons
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("slugs", nargs="*", metavar="SLUG")
     parser.add_argument("--mutants", type=int, default=40, help="sampled of each program")
-    parser.add_argument("--seeds", type=int, default=5, help="of the program's own curves")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="also write the table there")
+    parser.add_argument("--curves", action="store_true", help="also of the mutants that a test has killed")
+    parser.add_argument("--minutes", type=float, default=1e6, help="after which no more is begun")
+    parser.add_argument("--table", action="store_true", help="write docs/references.md")
     return parser
 
 
