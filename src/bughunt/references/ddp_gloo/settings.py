@@ -8,7 +8,7 @@ class Config:
     world: int = 2
     averaging: str = "wrapper"  # or "hooks"
     bucket: int = 3000  # numbers that are sent together, of one's own averaging
-    patience: float = 5.0  # seconds that a rank waits for the others
+    patience: float = 20.0  # seconds that a rank waits for the others
     pixels: int = 144
     hidden: int = 52
     classes: int = 10
