@@ -7,6 +7,7 @@ import secrets
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
@@ -18,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from bughunt import __version__
 from bughunt_leaderboard import clock, view
+from bughunt_leaderboard.board import Competition
 from bughunt_leaderboard.bundle import bundle
 from bughunt_leaderboard.folder import Folder
 from bughunt_leaderboard.guard import Guard
@@ -29,6 +31,7 @@ from bughunt_leaderboard.store import Store
 
 JOINS = 20  # from one address in a minute
 COOKIE = "bughunt"
+JSON = "application/json"
 
 
 class Join(BaseModel):
@@ -73,27 +76,17 @@ class Arena:
         self.referee = Referee(self.store)
         self.live = Live(self.referee)
         self.challenges = folder.challenges()
-        self.boards: dict[tuple[object, ...], bytes] = {}
         self.counts: dict[str, int] = defaultdict(int)
         self.joins: dict[str, deque[float]] = defaultdict(deque)
 
     def state(self, person: Person | None) -> Any:
         """What this person may see: officials the state as it is, everybody else as of the freeze."""
-        official = person is not None and person.role in ("judge", "admin", "observer")
-        return self.live.state if official else self.live.public()
+        return self.live.state if is_official(person) else self.live.state.public
 
-    def board(self, division: str | None) -> bytes:
-        """The public board as JSON, made once for each change of it."""
-        state, at = self.live.public(), clock.now()
-        shown = tuple(view.begun(state, list(state.levels), at))
-        key = (state.seq, self.live.state.frozen_at, division, shown)
-        if key not in self.boards:
-            divisions = {None, *(team.division for team in list(state.teams.values()))}
-            self.boards = {k: v for k, v in self.boards.items() if k[0] == state.seq and k[2] in divisions}
-            made = view.board(state, at, division)
-            made["frozen"] = self.live.state.frozen_at is not None
-            self.boards[key] = json.dumps(made).encode()
-        return self.boards[key]
+    def has_division(self, division: str | None) -> bool:
+        return division is None or any(
+            one.division == division for one in list(self.live.state.teams.values())
+        )
 
     def may_join(self, address: str) -> None:
         recent = self.joins[address]
@@ -109,7 +102,11 @@ def token_of(request: Request) -> str | None:
     return given.removeprefix("Bearer ") if given.startswith("Bearer ") else request.cookies.get(COOKIE)
 
 
-def arena_of(request: Request) -> Arena:
+def is_official(person: Person | None) -> bool:
+    return person is not None and person.role in ("judge", "admin", "observer")
+
+
+async def arena_of(request: Request) -> Arena:
     found: Arena = request.app.state.arena
     return found
 
@@ -119,7 +116,7 @@ async def somebody(request: Request) -> Person | None:
     token = token_of(request)
     if token:
         with contextlib.suppress(UnknownError):
-            return await run_in_threadpool(arena_of(request).referee.person, token)
+            return await run_in_threadpool(request.app.state.arena.referee.person, token)
     return None
 
 
@@ -175,7 +172,7 @@ def _add_api(app: FastAPI) -> None:
     async def health(arena: Shared) -> dict[str, Any]:
         """Whether the database answers, and how long the queue is."""
         waiting = await run_in_threadpool(arena.referee.queue.length)
-        return {"ok": True, "seq": arena.live.state.seq, "queue": waiting}
+        return {"ok": True, "seq": arena.live.seen, "queue": waiting}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics(arena: Shared) -> str:
@@ -193,45 +190,54 @@ def _add_api(app: FastAPI) -> None:
         return view.competition(arena.state(person), clock.now())
 
     @app.get("/api/v1/board")
-    async def board(arena: Shared, person: Anybody, division: str | None = None) -> Response:
+    async def board(
+        request: Request, arena: Shared, person: Anybody, division: str | None = None
+    ) -> Response:
         """The board, as of the freeze while it is frozen."""
-        if person is not None and person.role in ("judge", "admin", "observer"):
-            return JSONResponse(view.board(arena.live.state, clock.now(), division))
-        return Response(arena.board(division), media_type="application/json")
+
+        def made(state: Competition) -> str:
+            return json.dumps(view.board(state, clock.now(), division))
+
+        if is_official(person) or not arena.has_division(division):
+            return Response(made(arena.state(person)), media_type=JSON)
+        return await arena.live.answer(request, ("board", division), JSON, made)
 
     @app.get("/api/v1/feed")
-    def feed(arena: Shared) -> list[dict[str, Any]]:
+    async def feed(request: Request, arena: Shared) -> Response:
         """Solutions as they became known."""
-        return view.feed(arena.live.public_events(), arena.live.public())
+        return await arena.live.answer(request, "feed", JSON, lambda state: json.dumps(view.feed(state)))
 
     @app.get("/api/v1/ctftime")
-    async def ctftime(arena: Shared) -> Response:
-        return Response(view.ctftime(arena.live.public(), clock.now()), media_type="application/json")
+    async def ctftime(request: Request, arena: Shared) -> Response:
+        return await arena.live.answer(request, "ctftime", JSON, partial(view.ctftime, at=clock.now()))
 
     @app.get("/api/v1/export/board.csv", response_class=PlainTextResponse)
-    async def board_csv(arena: Shared) -> PlainTextResponse:
-        return PlainTextResponse(view.board_csv(arena.live.public(), clock.now()), media_type="text/csv")
+    async def board_csv(request: Request, arena: Shared) -> Response:
+        return await arena.live.answer(request, "csv", "text/csv", partial(view.board_csv, at=clock.now()))
 
     @app.get("/api/v1/export/events.jsonl", response_class=PlainTextResponse)
-    def events_jsonl(arena: Shared) -> PlainTextResponse:
-        events = [event for event in arena.live.public_events() if is_public(event)]
-        return PlainTextResponse(view.events_jsonl(events), media_type="application/jsonl")
+    async def events_jsonl(request: Request, arena: Shared) -> Response:
+        def made(_state: Competition) -> str:
+            return view.events_jsonl([one for one in arena.live.public_events() if is_public(one)])
+
+        return await arena.live.answer(request, "jsonl", "application/jsonl", made)
 
     @app.get("/api/v1/stream")
     async def stream(
         arena: Shared,
+        person: Anybody,
         after: Annotated[int | None, Query(ge=0, le=2**53)] = None,
         last_event_id: Annotated[int | None, Header(ge=0, le=2**53)] = None,
     ) -> EventSourceResponse:
         """Server-sent events: `board` with the number of the newest change behind the one that was seen."""
         seen = last_event_id if last_event_id is not None else after
         if seen is None:
-            seen = arena.live.public().seq
+            seen = arena.state(person).seq
         if seen > arena.live.state.seq:
             raise RefusedError(f"the log has no event {seen} yet", "begin without Last-Event-ID")
 
         async def told() -> AsyncIterator[dict[str, Any]]:
-            async for seq, kind in arena.live.stream(seen):
+            async for seq, kind in arena.live.stream(seen, official=is_official(person)):
                 yield {"event": kind, "data": str(seq), **({"id": str(seq)} if seq else {})}
 
         return EventSourceResponse(told(), ping=3600)

@@ -1,16 +1,17 @@
 """The board: a fold of the log.
 
 `Competition.apply` takes one event in time that does not depend on how many came before, and `standings`
-looks at teams and challenges only. The board as of any moment is the fold of the events up to then, so a
-frozen board, an export and the preview of a re-judging are all the same function.
+counts anew only the challenges and the teams that moved. The board as of any moment is the fold of the events
+up to then, so a frozen board, an export and the preview of a re-judging are all the same function.
 
 Order: points, then penalty time (minutes from the start of the round to each solution, and the rule's penalty
 for every judged failure before it), then the time of the last solution that brought points, then changed
 lines, then the team's number.
 """
 
+import math
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from bughunt_leaderboard.events import Event
@@ -62,6 +63,16 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Solution:
+    """When it became known that a team has solved a challenge."""
+
+    seq: int
+    at: int
+    team: int
+    challenge: str
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of the board."""
 
@@ -100,27 +111,49 @@ class Competition:
     waiting: dict[str, dict[int, int]] = field(default_factory=dict)  # challenge -> submission -> receipt
     rejudgings: dict[int, Rejudging] = field(default_factory=dict)
     flags: dict[int, str] = field(default_factory=dict)
+    known: dict[tuple[int, str], Solution] = field(default_factory=dict)
     paused: bool = False
     frozen_at: int | None = None  # sequence number of the event that froze the board
+    frozen: "Competition | None" = None  # as it was then
     seq: int = 0
     at: int = 0
+    _scores: dict[str, dict[int, Cell]] = field(default_factory=dict)  # challenge -> team, first come first
+    _moved: set[str] = field(default_factory=set)  # challenges whose scores are to be counted anew
+    _rows: dict[int, Row] = field(default_factory=dict)  # of the teams that stand still
+    _order: list[Row] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)  # one applies, many look
 
     def apply(self, event: Event) -> None:
         with self._lock:
+            self.seq, self.at, self._order = event.seq, event.at, None
             getattr(self, f"_{event.kind}")(event)
-            self.seq, self.at = event.seq, event.at
+
+    def copy(self) -> "Competition":
+        """The state as it is now, whatever happens to this one later."""
+        return replace(
+            self,
+            titles=dict(self.titles), levels=dict(self.levels), rounds=dict(self.rounds),
+            teams=dict(self.teams), members=dict(self.members), submissions=dict(self.submissions),
+            tried={key: list(ids) for key, ids in self.tried.items()}, cells=dict(self.cells),
+            waiting={id_: dict(those) for id_, those in self.waiting.items()},
+            rejudgings={n: replace(one, verdicts=dict(one.verdicts)) for n, one in self.rejudgings.items()},
+            flags=dict(self.flags), known=dict(self.known), _scores=dict(self._scores),
+            _moved=set(self._moved), _rows=dict(self._rows),
+            _lock=threading.Lock(),
+        )  # fmt: skip
 
     def _created(self, event: Event) -> None:
         given = event.payload
         self.name, self.set_name, self.rules = given["name"], given["set"], Rules.load(given["rules"])
         for id_, about in given["challenges"].items():
             self.titles[id_], self.levels[id_] = about["title"], about["level"]
+            self._moved.add(id_)
 
     def _round(self, event: Event) -> None:
         given = event.payload
         made = Round(given["round"], given["start"], given["end"], tuple(given["challenges"]))
         self.rounds[made.name] = made
+        self._rows.clear()  # penalties count from its start
 
     def _paused(self, _event: Event) -> None:
         self.paused = True
@@ -129,10 +162,11 @@ class Competition:
         self.paused = False
 
     def _frozen(self, event: Event) -> None:
-        self.frozen_at = event.seq
+        self.frozen_at, self.frozen = event.seq, None
+        self.frozen = self.copy()
 
     def _unfrozen(self, _event: Event) -> None:
-        self.frozen_at = None
+        self.frozen_at = self.frozen = None
 
     def _team(self, event: Event) -> None:
         given = event.payload
@@ -141,16 +175,20 @@ class Competition:
     def _extended(self, event: Event) -> None:
         team = self.teams[event.payload["team"]]
         self.teams[team.id] = replace(team, extension=event.payload["minutes"] * MINUTE)
+        self._rows.pop(team.id, None)
 
     def _removed(self, event: Event) -> None:
         team = event.payload["team"]
-        self.teams.pop(team, None)
-        self.members.pop(team, None)
+        for kept in (self.teams, self.members, self._rows):
+            kept.pop(team, None)
         for key in [key for key in self.tried if key[0] == team]:
             self.cells.pop(key, None)
             for submission in self.tried.pop(key):
                 del self.submissions[submission]
                 self.waiting.get(key[1], {}).pop(submission, None)
+            self._moved.add(key[1])
+        if self.frozen:
+            self.frozen.apply(replace(event, seq=self.frozen.seq))
 
     def _member(self, event: Event) -> None:
         team = event.payload["team"]
@@ -179,12 +217,17 @@ class Competition:
             outcome, changed = given["outcome"], given.get("changed", 0)
             self.submissions[one.id] = replace(one, outcome=outcome, changed=changed)
             self.waiting.get(one.challenge, {}).pop(one.id, None)
+            if outcome == "SOLVED" and one.ranked:
+                solution = Solution(event.seq, event.at, one.team, one.challenge)
+                self.known.setdefault((one.team, one.challenge), solution)
             self._touch(one.id)
 
     def _touch(self, submission: int) -> None:
         if one := self.submissions.get(submission):
             key = one.team, one.challenge
             self.cells[key] = self._cell(self.tried[key])
+            self._moved.add(one.challenge)
+            self._rows.pop(one.team, None)
 
     def _rejudge(self, event: Event) -> None:
         given = event.payload
@@ -222,26 +265,36 @@ class Competition:
         one = self.round_of(challenge)
         return one is not None and at >= one.start
 
+    @property
+    def public(self) -> "Competition":
+        """The state as everybody may see it: as of the freeze, while there is one."""
+        return self.frozen or self
+
     def standings(self, division: str | None = None) -> list[Row]:
         """All teams in their order."""
         with self._lock:
-            cells = self._with_points()
-            teams = [team for team in self.teams.values() if division in (None, team.division)]
-            rows = [self._row(team, cells) for team in teams]
-        rows.sort(key=lambda row: (-row.points, row.penalty, row.last_gain, row.changed, row.team.id))
-        return [replace(row, rank=number) for number, row in enumerate(rows, 1)]
+            rows = self._standings()
+        if division is None:
+            return rows
+        own = [row for row in rows if row.team.division == division]
+        return [replace(row, rank=number) for number, row in enumerate(own, 1)]
 
     def solvers(self, challenge: str) -> list[int]:
         """The teams that have solved it, by the time of receipt."""
         with self._lock:
-            cells = self._with_points()
-        return [team for (team, name), cell in _by_place(cells) if name == challenge]
+            self._standings()
+            return list(self._scores.get(challenge, ()))
 
-    def _with_points(self) -> dict[tuple[int, str], Cell]:
-        cells = dict(self.cells)
-        for challenge in self.levels:
-            self._give_points(challenge, cells)
-        return cells
+    def solutions(self) -> list[tuple[Solution, Cell]]:
+        """What has been solved, in the order in which it became known."""
+        with self._lock:
+            self._standings()
+            found = [
+                (one, cell)
+                for one in self.known.values()
+                if (cell := self._scores[one.challenge].get(one.team)) is not None
+            ]
+        return sorted(found, key=lambda pair: pair[0].seq)
 
     def _cell(self, ids: Iterable[int]) -> Cell:
         tries, waiting = 0, 0
@@ -255,21 +308,45 @@ class Competition:
             tries += one.outcome in COUNTED
         return Cell(tries, waiting)
 
-    def _give_points(self, challenge: str, cells: dict[tuple[int, str], Cell]) -> None:
-        solved = [(cell.solved_at, team) for team in self.teams
-                  if (cell := cells.get((team, challenge))) and cell.solved_at is not None]  # fmt: skip
-        solved.sort()
-        level = self.levels[challenge]
+    def _standings(self) -> list[Row]:
+        if self._order is None:
+            for challenge in self._moved:
+                self._count(challenge)
+            self._moved.clear()
+            for team in self.teams.keys() - self._rows.keys():
+                self._rows[team] = self._row(self.teams[team])
+            for number, row in enumerate(sorted(self._rows.values(), key=_order), 1):
+                if row.rank != number:
+                    self._rows[row.team.id] = replace(row, rank=number)
+            self._order = sorted(self._rows.values(), key=lambda row: row.rank)
+        return self._order
+
+    def _count(self, challenge: str) -> None:
+        """Score a challenge anew; rows whose other cells stand still keep what was counted of them."""
+        before, after = self._scores.get(challenge, {}), dict(self._score(challenge))
+        self._scores[challenge] = after
+        for team in before.keys() | after.keys():
+            old, new, row = before.get(team), after.get(team), self._rows.get(team)
+            if row is None or old == new:
+                continue
+            if old is None or new is None or bool(old.points) != bool(new.points):
+                del self._rows[team]
+                continue
+            cells = {**row.cells, challenge: new}
+            self._rows[team] = replace(row, points=row.points - old.points + new.points, cells=cells)
+
+    def _score(self, challenge: str) -> Iterator[tuple[int, Cell]]:
+        cells = {team: cell for team in self.teams if (cell := self.cells.get((team, challenge)))}
+        solved = sorted((cell.solved_at, team) for team, cell in cells.items() if cell.solved_at is not None)
+        level = self.levels.get(challenge, 0)
         each = self.rules.value(level, len(solved))
-        oldest = min(self.waiting.get(challenge, {}).values(), default=None)
+        oldest = min(self.waiting.get(challenge, {}).values(), default=math.inf)
         for place, (at, team) in enumerate(solved):
             points = each + self.rules.bonus(level, place)
-            early = oldest is not None and at is not None and oldest < at
-            cell = replace(cells[team, challenge], points=points, place=place, provisional=early)
-            cells[team, challenge] = cell
+            yield team, replace(cells[team], points=points, place=place, provisional=oldest < at)
 
-    def _row(self, team: Team, cells: Mapping[tuple[int, str], Cell]) -> Row:
-        own = {name: cell for name in self.levels if (cell := cells.get((team.id, name)))}
+    def _row(self, team: Team) -> Row:
+        own = {name: cell for name in self.levels if (cell := self._cell_of(team.id, name))}
         gains = [(name, cell) for name, cell in own.items() if cell.solved_at is not None]
         return Row(
             rank=0,
@@ -280,6 +357,9 @@ class Competition:
             changed=sum(cell.changed for _, cell in gains),
             cells=own,
         )
+
+    def _cell_of(self, team: int, challenge: str) -> Cell | None:
+        return self._scores[challenge].get(team) or self.cells.get((team, challenge))
 
     def _minutes(self, challenge: str, cell: Cell) -> int:
         one = self.round_of(challenge)
@@ -297,6 +377,5 @@ def fold(events: Iterable[Event], *, until: int | None = None) -> Competition:
     return competition
 
 
-def _by_place(cells: Mapping[tuple[int, str], Cell]) -> list[tuple[tuple[int, str], Cell]]:
-    solved = [(key, cell) for key, cell in cells.items() if cell.place is not None]
-    return sorted(solved, key=lambda pair: pair[1].place or 0)
+def _order(row: Row) -> tuple[int, ...]:
+    return -row.points, row.penalty, row.last_gain, row.changed, row.team.id

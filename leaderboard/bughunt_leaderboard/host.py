@@ -84,6 +84,9 @@ def serve(folder: Folder, address: str, port: int, executor: Sequence[Sequence[s
         listening = socket.create_server((address, port))
     except OSError as error:
         raise UsageError(f"port {port} cannot be used: {error.strerror}", "choose another --port") from None
+    listening.setsockopt(
+        socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+    )  # an answer's last packet waits for nothing
     config = uvicorn.Config(make_app(folder), log_level="warning", timeout_graceful_shutdown=3)
     with Pool([*executor, *tailor(folder.path)]), listening:
         uvicorn.Server(config).run(sockets=[listening])

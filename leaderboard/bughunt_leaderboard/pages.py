@@ -3,15 +3,15 @@
 import secrets
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Form, Request, UploadFile
+from fastapi import FastAPI, Form, Query, Request, UploadFile
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, select_autoescape
 from starlette.concurrency import run_in_threadpool
 
 from bughunt.judge.verdict import SENTENCES, Outcome
 from bughunt_leaderboard import clock, view
 from bughunt_leaderboard.app import COOKIE, Anybody, Known, Shared, somebody
+from bughunt_leaderboard.board import Competition
 from bughunt_leaderboard.drawing import picture
 from bughunt_leaderboard.refusals import MalformedError, RefusedError, UnknownError
 from bughunt_leaderboard.warmup import WARM_UP
@@ -23,7 +23,8 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.filters["moment"] = lambda at: clock.shown(at).replace("T", " ").replace("Z", " UTC")
-TEMPLATES = Jinja2Templates(env=ENVIRONMENT)
+HTML = "text/html; charset=utf-8"
+LINES = 200  # of the feed
 
 
 def add_pages(app: FastAPI) -> None:
@@ -31,33 +32,43 @@ def add_pages(app: FastAPI) -> None:
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def board_page(
-        request: Request, arena: Shared, person: Anybody, division: str | None = None
-    ) -> Response:
-        state = arena.state(person)
-        made = view.board(state, clock.now(), division)
-        made["frozen"] = arena.live.state.frozen_at is not None
-        divisions = sorted({team.division for team in list(state.teams.values()) if team.division})
-        return show(request, arena, person, "board.html", board=made, divisions=divisions, division=division)
+        request: Request, arena: Shared, person: Anybody, division: str | None = None,
+        page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+    ) -> Response:  # fmt: skip
+        if not arena.has_division(division):
+            raise UnknownError(f"no division {division}", "the board lists them")
+
+        def made(state: Competition) -> str:
+            return written(arena, None, "board.html", **board_of(state, division, page))
+
+        if person is None:
+            return await arena.live.answer(request, ("/", division, page), HTML, made)
+        about = await run_in_threadpool(board_of, arena.state(person), division, page, person.team)
+        return show(arena, person, "board.html", **about)
 
     @app.get("/big", response_class=HTMLResponse, include_in_schema=False)
-    def big_page(request: Request, arena: Shared) -> Response:
-        state = arena.live.public()
-        lines = view.feed(arena.live.public_events(), state)[-6:]
-        made = view.board(state, clock.now())
-        made["frozen"] = arena.live.state.frozen_at is not None
-        return show(request, arena, None, "big.html", board=made, feed=lines[::-1])
+    async def big_page(request: Request, arena: Shared) -> Response:
+        def made(state: Competition) -> str:
+            lines = view.feed(state, last=6)[::-1]
+            return written(arena, None, "big.html", feed=lines, **board_of(state, None, 1))
+
+        return await arena.live.answer(request, "/big", HTML, made)
 
     @app.get("/feed", response_class=HTMLResponse, include_in_schema=False)
-    def feed_page(request: Request, arena: Shared, person: Anybody) -> Response:
-        lines = view.feed(arena.live.public_events(), arena.live.public())
-        return show(request, arena, person, "feed.html", feed=lines[::-1])
+    async def feed_page(request: Request, arena: Shared, person: Anybody) -> Response:
+        def made(state: Competition) -> str:
+            return written(arena, person, "feed.html", feed=view.feed(state, last=LINES)[::-1])
+
+        if person is None:
+            return await arena.live.answer(request, "/feed", HTML, made)
+        return HTMLResponse(await run_in_threadpool(made, arena.live.state.public))
 
     @app.get("/rules", response_class=HTMLResponse, include_in_schema=False)
-    async def rules_page(request: Request, arena: Shared, person: Anybody) -> Response:
-        return show(request, arena, person, "rules.html", rules=arena.live.state.rules)
+    async def rules_page(arena: Shared, person: Anybody) -> Response:
+        return show(arena, person, "rules.html", rules=arena.live.state.rules)
 
     @app.get("/challenge/{id_}", response_class=HTMLResponse, include_in_schema=False)
-    def challenge_page(id_: str, request: Request, arena: Shared, person: Anybody) -> Response:
+    def challenge_page(id_: str, arena: Shared, person: Anybody) -> Response:
         state = arena.state(person)
         if not state.has_begun(id_, clock.now()) or id_ not in arena.challenges:
             raise UnknownError(f"no challenge {id_}", "the board lists them")
@@ -67,13 +78,13 @@ def add_pages(app: FastAPI) -> None:
         middle = sorted(curves.broken, key=lambda run: run[-1])[len(curves.broken) // 2 :][:1]
         solvers = [state.teams[team].name for team in state.solvers(id_)]
         return show(
-            request, arena, person, "challenge.html",
+            arena, person, "challenge.html",
             challenge=challenge, brief=paragraphs(challenge.brief()), solvers=solvers, sent=mine,
             picture=picture(curves.steps, curves.reference, middle[0] if middle else None, runs),
         )  # fmt: skip
 
     @app.get("/team/{number}", response_class=HTMLResponse, include_in_schema=False)
-    async def team_page(number: int, request: Request, arena: Shared, person: Anybody) -> Response:
+    async def team_page(number: int, arena: Shared, person: Anybody) -> Response:
         state = arena.state(person)
         rows = [row for row in state.standings() if row.team.id == number]
         if not rows:
@@ -81,11 +92,12 @@ def add_pages(app: FastAPI) -> None:
         own = person is not None and person.team == number
         mine = await run_in_threadpool(sent_by, arena, person, None) if own else []
         made = view.row(rows[0], view.begun(state, list(state.levels), clock.now()))
-        return show(request, arena, person, "team.html", row=made, titles=state.titles, sent=mine, own=own)
+        return show(arena, person, "team.html", row=made, titles=state.titles, sent=mine, own=own)
 
     @app.get("/join", response_class=HTMLResponse, include_in_schema=False)
     async def join_page(request: Request, arena: Shared, person: Anybody, invite: str = "") -> Response:
-        return show(request, arena, person, "join.html", invite=invite)
+        base = str(request.base_url)
+        return show(arena, person, "join.html", invite=invite, base_url=base)
 
     @app.post("/join", include_in_schema=False)
     def join_form(
@@ -109,17 +121,30 @@ def add_pages(app: FastAPI) -> None:
         if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
             return JSONResponse(body, error.status)
         person = await somebody(request)
-        return show(request, request.app.state.arena, person, "refused.html", error=body, status=error.status)
+        return show(request.app.state.arena, person, "refused.html", error=body, status=error.status)
 
 
-def show(
-    request: Request, arena: Any, person: Any, name: str, *, status: int = 200, **values: Any
-) -> HTMLResponse:
-    """A page with what every page shows: the competition, who looks, the time."""
-    state = arena.state(person)
-    common = {"competition": view.competition(state, clock.now()), "person": person, "now": clock.now(),
-              "seq": state.seq}  # fmt: skip
-    return TEMPLATES.TemplateResponse(request, name, {**common, **values}, status_code=status)
+def board_of(state: Competition, division: str | None, page: int, team: int | None = None) -> dict[str, Any]:
+    """What the template of a board asks for; `own` is where the looker's team stands."""
+    rows = state.standings(division)
+    own = next((one for one in rows if one.team.id == team), None)
+    return {
+        "board": view.board(state, clock.now(), division, page),
+        "divisions": sorted({one.division for one in list(state.teams.values()) if one.division}),
+        "division": division,
+        "own": own and {"rank": own.rank, "team": own.team.id, "page": (own.rank - 1) // view.ROWS + 1},
+    }
+
+
+def show(arena: Any, person: Any, name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    return HTMLResponse(written(arena, person, name, **values), status)
+
+
+def written(arena: Any, person: Any, name: str, **values: Any) -> str:
+    """A page with what every page shows: the competition and who looks."""
+    common = {"competition": view.competition(arena.live.state, clock.now()), "person": person,
+              "seq": arena.state(person).seq}  # fmt: skip
+    return ENVIRONMENT.get_template(name).render({**common, **values})
 
 
 def sent_by(arena: Any, person: Any, challenge: str | None) -> list[dict[str, Any]]:

@@ -8,7 +8,9 @@ from typing import Any
 
 from bughunt_leaderboard import clock
 from bughunt_leaderboard.board import Cell, Competition, Row
-from bughunt_leaderboard.events import Event, Kind
+from bughunt_leaderboard.events import Event
+
+ROWS = 100  # of a page of the board
 
 
 def competition(state: Competition, at: int) -> dict[str, Any]:
@@ -31,9 +33,12 @@ def begun(state: Competition, challenges: Sequence[str], at: int) -> list[str]:
     return [id_ for id_ in challenges if state.has_begun(id_, at)]
 
 
-def board(state: Competition, at: int, division: str | None = None) -> dict[str, Any]:
-    """Rows in their order, with a cell for each challenge that has begun."""
+def board(
+    state: Competition, at: int, division: str | None = None, page: int | None = None
+) -> dict[str, Any]:
+    """Rows in their order, with a cell for each challenge that has begun; all of them, or those of a page."""
     shown = begun(state, list(state.levels), at)
+    rows = state.standings(division)
     solved = {id_: len(state.solvers(id_)) for id_ in shown}
     return {
         "seq": state.seq,
@@ -43,7 +48,9 @@ def board(state: Competition, at: int, division: str | None = None) -> dict[str,
              "value": state.rules.value(state.levels[id_], solved[id_])}
             for id_ in shown
         ],
-        "teams": [row(one, shown) for one in state.standings(division)],
+        "pages": -(-len(rows) // ROWS) or 1,
+        "page": page or 1,
+        "teams": [row(one, shown) for one in (rows[(page - 1) * ROWS : page * ROWS] if page else rows)],
     }  # fmt: skip
 
 
@@ -67,24 +74,16 @@ def cell(one: Cell) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def feed(events: Sequence[Event], state: Competition) -> list[dict[str, Any]]:
+def feed(state: Competition, last: int | None = None) -> list[dict[str, Any]]:
     """Solutions as they became known, newest last."""
-    seen: set[tuple[int, str]] = set()
-    lines = []
-    for event in events:
-        if event.kind is Kind.VERDICT and event.payload["outcome"] == "SOLVED":
-            one = state.submissions.get(event.payload["submission"])
-            if one is None or not one.ranked or (one.team, one.challenge) in seen:
-                continue
-            if state.cells[one.team, one.challenge].solved_at is None:
-                continue
-            first = not any(challenge == one.challenge for _, challenge in seen)
-            seen.add((one.team, one.challenge))
-            lines.append({
-                "seq": event.seq, "at": event.at, "team": state.teams[one.team].name,
-                "challenge": one.challenge, "title": state.titles[one.challenge], "first": first,
-            })  # fmt: skip
-    return lines
+    solutions = state.solutions()[-last if last else None :]
+    return [
+        {
+            "seq": one.seq, "at": one.at, "team": state.teams[one.team].name, "challenge": one.challenge,
+            "title": state.titles[one.challenge], "first": cell.place == 0,
+        }
+        for one, cell in solutions
+    ]  # fmt: skip
 
 
 def ctftime(state: Competition, at: int) -> str:

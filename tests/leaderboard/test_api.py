@@ -107,6 +107,34 @@ def test_a_frozen_board_is_as_it_was_on_every_surface(server: Server) -> None:
         assert public.get("/api/v1/board").json()["teams"] == judge.get("/api/v1/board").json()["teams"]
 
 
+@pytest.mark.parametrize("path", ["/api/v1/board", "/", "/feed", "/big", "/api/v1/export/events.jsonl"])
+def test_who_has_the_newest_answer_already_is_told_so_until_it_changes(server: Server, path: str) -> None:
+    client, _ = server.join("Red")
+    server.caught_up(client)
+    with server.client() as public:
+        first = public.get(path)
+        again = public.get(path, headers={"if-none-match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        send(client, "k")
+        server.judge()
+        server.caught_up(client)
+        now = public.get(path, headers={"if-none-match": first.headers["etag"]})
+        assert now.status_code == 200
+        assert now.text != first.text
+
+
+def test_what_is_kept_for_everybody_is_not_what_an_official_sees(server: Server) -> None:
+    client, _ = server.join("Red")
+    server.referee.freeze("host")
+    send(client, "k")
+    server.judge()
+    server.caught_up(client)
+    judge, _ = official(server, "judge")
+    with server.client() as public:
+        shown = [one.get("/api/v1/board").json()["teams"][0]["points"] for one in (public, judge, public)]
+    assert shown == [0, 105, 0]
+
+
 def test_a_stream_goes_on_where_one_left_off(server: Server) -> None:
     client, _ = server.join("Red")
     server.caught_up(client)

@@ -185,6 +185,78 @@ def test_a_board_as_of_a_moment_is_the_board_that_stood_then(
     assert fold(log.events, until=moment).standings() == fold(log.events[:moment]).standings()
 
 
+ACTS = st.lists(
+    st.tuples(
+        st.sampled_from(["send", "judge", "flag", "clear", "remove", "extend", "round", "rejudge", "apply"]),
+        st.integers(1, 4),
+        st.sampled_from(sorted(LEVELS)),
+        st.sampled_from(OUTCOMES),
+    ),
+    max_size=30,
+)
+
+
+def play(log: Log, acts: Sequence[tuple[str, int, str, str]]) -> None:
+    """Whatever may happen to a competition, each act where there is something for it to act on."""
+    sets: list[int] = []
+    for minute, (act, number, challenge, outcome) in enumerate(acts):
+        one = 1 + number % log.sent if log.sent else 0
+        if act == "send":
+            log.send(number, challenge, minute)
+        elif act == "round":
+            start, ids = START + number * MINUTE, list(LEVELS)
+            log.add(Kind.ROUND, minute, round="1", start=start, end=start + 99 * MINUTE, challenges=ids)
+        elif act == "remove":
+            log.add(Kind.REMOVED, minute, team=4)
+        elif act == "extend":
+            log.add(Kind.EXTENDED, minute, team=1, minutes=number)
+        elif act == "apply" and sets:
+            log.add(Kind.APPLIED, minute, rejudging=sets.pop())
+        elif act == "rejudge" and one:
+            sets.append(len(log.events))
+            generation = sets[-1]
+            log.add(Kind.REJUDGE, minute, rejudging=sets[-1], submissions=[one], generation=generation)
+            log.judge(one, outcome, minute, generation=generation)
+        elif act == "judge" and one:
+            log.judge(one, outcome, minute)
+        elif act in ("flag", "clear") and one:
+            kind = Kind.FLAGGED if act == "flag" else Kind.CLEARED
+            log.add(kind, minute, submission=one, why="same file")
+
+
+@settings(max_examples=150, deadline=None)
+@given(ACTS)
+def test_a_board_that_is_looked_at_all_the_time_is_the_board_that_is_looked_at_once(
+    acts: list[tuple[str, int, str, str]],
+) -> None:
+    log, board = Log(teams=4), Competition()
+    play(log, acts)
+    for event in log.events:
+        board.apply(event)
+        board.standings()
+    assert board.standings() == log.board.standings()
+    assert board.solutions() == log.board.solutions()
+
+
+@settings(max_examples=80, deadline=None)
+@given(ACTS, ACTS)
+def test_what_everybody_sees_of_a_frozen_board_is_what_stood_when_it_froze(
+    before: list[tuple[str, int, str, str]], after: list[tuple[str, int, str, str]]
+) -> None:
+    log = Log(teams=4)
+    play(log, before)
+    log.add(Kind.FROZEN, 30)
+    stood = log.board.standings()
+    play(log, [act for act in after if act[0] != "remove"])
+    board = log.board
+    assert board.public.standings() == stood
+    assert board.standings() == fold(one for one in log.events if one.kind is not Kind.FROZEN).standings()
+    log.add(Kind.REMOVED, 61, team=1)
+    assert 1 not in {row.team.id for row in log.board.public.standings()}
+    log.add(Kind.UNFROZEN, 62)
+    assert log.board.public.standings() == log.board.standings()
+
+
 def counted(team: int, sent: Sequence[tuple[int, int, str, int, str | None]]) -> tuple[int, int]:
     """Points and penalty by going through everything, challenge by challenge."""
     points = penalty = 0
