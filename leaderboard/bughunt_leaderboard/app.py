@@ -63,7 +63,7 @@ class Refusal(BaseModel):
 
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Refusal} for status in (401, 404, 409, 413, 422, 429)
+    status: {"model": Refusal} for status in (401, 403, 404, 409, 413, 422, 429)
 }
 
 
@@ -150,9 +150,11 @@ def make_app(folder: Folder) -> FastAPI:
     _add_guards(app)
     _add_api(app)
     from bughunt_leaderboard.arrival import add_arrival
+    from bughunt_leaderboard.officials import add_officials
     from bughunt_leaderboard.pages import add_pages
 
     add_arrival(app)
+    add_officials(app)
     add_pages(app)
     app.mount("/static", StaticFiles(packages=[("bughunt_leaderboard", "static")]), name="static")
     return app

@@ -18,7 +18,7 @@ class Kind(StrEnum):
     TEAM = "team"  # team, name, division
     EXTENDED = "extended"  # team, minutes
     REMOVED = "removed"  # team: a person's data are deleted
-    MEMBER = "member"  # team, member
+    MEMBER = "member"  # team, member: the number of a token, so that nobody's name stays
     RECEIVED = "received"  # submission, team, challenge, late
     VERDICT = "verdict"  # submission, generation, outcome, score, changed
     REJUDGE = "rejudge"  # rejudging, submissions, generation

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +13,14 @@ from bughunt_leaderboard import clock
 from bughunt_leaderboard.board import Competition
 from bughunt_leaderboard.desk import Desk
 from bughunt_leaderboard.events import Kind
-from bughunt_leaderboard.refusals import MalformedError, RefusedError, UnknownError, clean
+from bughunt_leaderboard.refusals import RefusedError, UnknownError, clean
 from bughunt_leaderboard.rules import MINUTE
 from bughunt_leaderboard.schema import JOBS, SUBMISSIONS, TOKENS, VERDICTS
+from bughunt_leaderboard.scopes import narrowed
 from bughunt_leaderboard.store import pack
 from bughunt_leaderboard.warmup import WARM_UP
 
 HOUR = 60 * MINUTE
-OFFICIALS = ("observer", "judge", "admin")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,12 @@ class Person:
     role: str
     team: int | None = None
     name: str = ""
+    scopes: frozenset[str] = frozenset()
+
+    @property
+    def who(self) -> str:
+        """As the audit log has it."""
+        return f"{self.role} {self.name}, token {self.token}"
 
 
 class People(Desk):
@@ -45,13 +52,15 @@ class People(Desk):
             self.store.audit(connection, who, "invited", team=clean(team), uses=uses, division=division)
         return token
 
-    def grant(self, who: str, role: str, name: str) -> str:
-        """A token for somebody who is no player: observer, judge or admin."""
-        if role not in OFFICIALS:
-            raise MalformedError(f"no role {role}", f"one of {', '.join(OFFICIALS)}")
+    def grant(
+        self, who: str, role: str, name: str, scopes: Sequence[str] = (), hours: float | None = None
+    ) -> str:
+        """A token for somebody who is no player: observer, judge or admin, perhaps with fewer scopes."""
+        kept = " ".join(sorted(narrowed(role, scopes)))
+        expires = None if hours is None else clock.now() + int(hours * HOUR)
         with self.store.writing() as connection:
-            token = self._token(connection, role, name=clean(name))
-            self.store.audit(connection, who, "granted", role=role, name=name)
+            token = self._token(connection, role, name=clean(name), scopes=kept, expires=expires)
+            self.store.audit(connection, who, "granted", role=role, name=name, scopes=kept)
         return token
 
     def join(self, invite: str, member: str) -> tuple[str, Person]:
@@ -72,11 +81,12 @@ class People(Desk):
             if team is None:
                 team = max([0, *state.teams]) + 1
                 self.store.append(connection, Kind.TEAM, team=team, name=row.name, division=row.division)
-            self.store.append(connection, Kind.MEMBER, team=team, member=member)
             role = "captain" if founded else "member"
             token = self._token(connection, role, team=team, name=member)
             found = self._find(connection, token)
-        assert found is not None
+            assert found is not None
+            self.store.append(connection, Kind.MEMBER, team=team, member=found.id)
+            self.store.audit(connection, f"token {found.id}", "joined", team=team, invite=row.id)
         self.fresh()  # who looks next sees it
         return token, Person(found.id, role, team, member)
 
@@ -86,7 +96,7 @@ class People(Desk):
             row = self._find(connection, token)
         if row is None or row.role == "invite":
             raise UnknownError("this token is not valid", "bughunt join gives you one")
-        return Person(row.id, row.role, row.team, row.name)
+        return Person(row.id, row.role, row.team, row.name, frozenset(row.scopes.split()))
 
     def revoke(self, who: str, token_id: int) -> None:
         with self.store.writing() as connection:
@@ -103,6 +113,13 @@ class People(Desk):
         with self.store.reading() as connection:
             rows = connection.execute(sql.select(TOKENS).order_by(TOKENS.c.id)).all()
         return [{k: v for k, v in row._mapping.items() if k not in hidden} for row in rows]
+
+    def forget(self, who: str, token_id: int) -> None:
+        """Delete one person's name and token; what the team sent stays the team's."""
+        with self.store.writing() as connection:
+            if connection.execute(TOKENS.delete().where(TOKENS.c.id == token_id)).rowcount != 1:
+                raise UnknownError(f"no token {token_id}", "bughunt admin tokens lists them")
+            self.store.audit(connection, who, "forgotten", token=token_id)
 
     def remove_team(self, who: str, team: int) -> None:
         """Delete a team's people and files; numbers that others depend on are folded without it."""

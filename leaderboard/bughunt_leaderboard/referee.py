@@ -12,6 +12,7 @@ from bughunt_leaderboard.people import People
 from bughunt_leaderboard.refusals import MalformedError, RefusedError, UnknownError, clean
 from bughunt_leaderboard.rejudging import Rejudgings
 from bughunt_leaderboard.rules import Rules
+from bughunt_leaderboard.scopes import SCOPES
 from bughunt_leaderboard.submissions import Submissions
 
 
@@ -29,7 +30,7 @@ class Referee(People, Submissions, Rejudgings):
                 connection, Kind.CREATED, name=clean(name), set=set_name, rules=rules.dump(),
                 challenges={id_: dict(about) for id_, about in challenges.items()},
             )  # fmt: skip
-            token = self._token(connection, "admin", name="host")
+            token = self._token(connection, "admin", name="host", scopes=" ".join(sorted(SCOPES)))
             self.store.audit(connection, "host", "created", name=name)
         self.queue.running = rules.running
         return token

@@ -64,10 +64,16 @@ class Rejudgings(Desk):
 
     def flag(self, who: str, submission: int, why: str) -> None:
         """Take a submission off the board until a person has looked."""
+        self._known(submission)
         self.act(who, Kind.FLAGGED, submission=submission, why=why)
 
     def clear(self, who: str, submission: int) -> None:
+        self._known(submission)
         self.act(who, Kind.CLEARED, submission=submission)
+
+    def _known(self, submission: int) -> None:
+        if submission not in self.fresh().submissions:
+            raise UnknownError(f"no submission {submission}", "")
 
     def _open_set(self, rejudging: int, *, any_state: bool = False) -> Any:
         one = self.fresh().rejudgings.get(rejudging)

@@ -54,6 +54,7 @@ TOKENS = Table(
     Column("uses", Integer, nullable=False, server_default="0"),  # that are left, of an invite
     Column("expires", BigInteger),
     Column("revoked", BigInteger),
+    Column("scopes", Text, nullable=False, server_default=""),  # of an official's, with blanks between
 )
 SUBMISSIONS = Table(
     "submission",

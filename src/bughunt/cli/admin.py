@@ -120,21 +120,39 @@ def roster_command(office: Office, file: Any) -> None:
     import csv
     import sys
 
+    from bughunt_leaderboard.roster import read_roster
+
+    try:
+        entries = read_roster(file, office.referee.fresh().rules.team_size)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{file.name} is no CSV in UTF-8: {error}", "export it anew") from None
     writer = csv.writer(sys.stdout)
     writer.writerow(["team", "division", "invite"])
-    for row in csv.DictReader(file):
-        name, division = (row.get("team") or "").strip(), (row.get("division") or "").strip()
-        uses = int(row.get("members") or office.referee.fresh().rules.team_size)
-        writer.writerow([name, division, office.referee.invite("admin", name, uses=uses, division=division)])
+    for one in entries:
+        invite = office.referee.invite("admin", one.team, uses=one.members, division=one.division)
+        writer.writerow([one.team, one.division, invite])
+
+
+@admin_command.command("results")
+@click.pass_obj
+def results_command(office: Office) -> None:
+    """The results as CSV, as they are behind a freeze too: rank, team, division, points, each challenge."""
+    from bughunt_leaderboard import clock, view
+
+    from bughunt.cli.output import write
+
+    write(view.board_csv(office.referee.fresh(), clock.now()).rstrip("\r\n"))
 
 
 @admin_command.command("grant")
 @click.argument("role", type=click.Choice(["observer", "judge", "admin"]))
 @click.argument("name")
+@click.option("--scope", "scopes", multiple=True, help="Fewer than the role's; repeat it.")
+@click.option("--hours", type=click.FloatRange(0.01), help="Until it expires; else never.")
 @click.pass_obj
-def grant_command(office: Office, role: str, name: str) -> None:
+def grant_command(office: Office, role: str, name: str, scopes: tuple[str, ...], hours: float | None) -> None:
     """Make a token for somebody who does not play; it is shown this once."""
-    office.say(office.referee.grant("admin", role, name))
+    office.say(office.referee.grant("admin", role, name, scopes, hours))
 
 
 @admin_command.command("tokens")
@@ -170,6 +188,20 @@ def revoke_command(office: Office, token: int) -> None:
     """Make a token invalid at once, by the number that `tokens` shows."""
     office.referee.revoke("admin", token)
     office.say("done")
+
+
+@admin_command.command("forget")
+@click.argument("token", type=int)
+@click.option(
+    "--confirm", metavar="NAME", required=True, help="The person's name, so that it is the right one."
+)
+@click.pass_obj
+def forget_command(office: Office, token: int, confirm: str) -> None:
+    """Delete one person's name and token; what the team sent stays the team's."""
+    if confirm not in [one["name"] for one in office.referee.tokens() if one["id"] == token]:
+        raise UsageError(f"token {token} is not {confirm}'s", "bughunt admin tokens lists them")
+    office.referee.forget("admin", token)
+    office.say(f"{confirm} is forgotten")
 
 
 @admin_command.command("remove")
