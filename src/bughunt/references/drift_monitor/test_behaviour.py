@@ -78,7 +78,7 @@ def test_both_measures_have_to_agree(program, seed):
     rng = np.random.default_rng(seed)
     reference, window = rng.normal(size=(500, 4)), rng.normal(size=(120, 4))
     window[:, 1] += 1.2
-    window[:, 3] *= 2.5
+    window[:, 3] *= 4
     assert list(program.call("drifted", reference, window, _cfg(program))) == [1, 3]
     assert list(program.call("drifted", reference, window, _cfg(program, index_limit=99.0))) == []
     assert list(program.call("drifted", reference, window, _cfg(program, distance_factor=99.0))) == []

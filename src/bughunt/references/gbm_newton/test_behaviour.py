@@ -40,14 +40,17 @@ def _splits(rows, slope, curvature, ridge, smallest):
             yield (sum(sides) - _worth(slope, curvature, ridge)) / 2, feature, threshold
 
 
-def _answer(row, rows, slope, curvature, depth, config):
-    """What a tree grown on these rows says of one row, by recursion."""
+def _answers(asked, rows, slope, curvature, depth, config):
+    """What a tree grown on these rows says of the rows asked about, by recursion."""
     options = _splits(rows, slope, curvature, config["ridge"], config["smallest_leaf"]) if depth else ()
     gain, feature, threshold = max(options, default=(0.0, 0, 0.0))
+    found = np.full(len(asked), -slope.sum() / (curvature.sum() + config["ridge"]))
     if gain <= config["smallest_gain"]:
-        return -slope.sum() / (curvature.sum() + config["ridge"])
-    side = (rows[:, feature] <= threshold) == (row[feature] <= threshold)
-    return _answer(row, rows[side], slope[side], curvature[side], depth - 1, config)
+        return found
+    for side in (True, False):
+        theirs, ours = ((table[:, feature] <= threshold) == side for table in (asked, rows))
+        found[theirs] = _answers(asked[theirs], rows[ours], slope[ours], curvature[ours], depth - 1, config)
+    return found
 
 
 def _table(seed, count=101, features=3):
@@ -175,10 +178,9 @@ def test_a_tree_equals_one_grown_by_recursion(program, seed, depth):
     config = {"ridge": 0.7, "smallest_leaf": 0.3, "smallest_gain": 0.02}
     cfg = program.call("Config", keep=True, depth=depth, **config)
     tree = program.call("grow", rows, slope, curvature, cfg)
-    others = _sums(seed + 1, count=30)[0]
-    found = np.asarray(program.call("apply_tree", tree, np.vstack([rows, others])))
-    expected = [_answer(row, rows, slope, curvature, depth, config) for row in np.vstack([rows, others])]
-    assert np.allclose(found, expected)
+    asked = np.vstack([rows, _sums(seed + 1, count=30)[0]])
+    found = np.asarray(program.call("apply_tree", tree, asked))
+    assert np.allclose(found, _answers(asked, rows, slope, curvature, depth, config))
 
 
 def test_a_row_on_the_threshold_goes_with_the_smaller_ones(program):

@@ -165,7 +165,7 @@ def test_weights_as_whole_numbers_take_a_byte(program: Program, seed: int) -> No
     whole, step = program.call_method(made, "whole_weights")
     assert whole.dtype == torch.int8
     assert whole.abs().amax(dim=1).tolist() == [127] * 4
-    torch.testing.assert_close(whole * step, drawn["weight"], atol=0.02, rtol=0.0)
+    assert ((whole * step - drawn["weight"]).abs() <= 0.501 * step).all()
 
 
 def test_answers_in_whole_numbers_are_those_of_training(program: Program, seed: int) -> None:

@@ -215,17 +215,19 @@ def test_the_first_and_the_last_word_are_seen(program, task, seed):
 
 
 def test_dropout_is_on_while_training_only(program, task, seed):
-    def second_loss(dropout, noise):
-        config = {**task.small, "batch": 1500, "dropout": dropout}
-        model = program.build(seed=seed, **config)
-        run = program.train(model, task.data(seed).train, seed, **config)
-        run.next()
-        program.predict(model, _texts(seed))
-        program.seed(noise)
-        return run.next()[0]
+    def spread(dropout):
+        config, losses = {**task.small, "batch": 200, "dropout": dropout}, []
+        for noise in range(5):  # two draws may come close by chance
+            model = program.build(seed=seed, **config)
+            run = program.train(model, reviews(200, seed), seed, **config)
+            run.next()
+            program.predict(model, _texts(seed))
+            program.seed(noise)
+            losses += run.next()
+        return max(losses) - min(losses)
 
-    assert abs(second_loss(0.5, 1) - second_loss(0.5, 2)) > 1e-4
-    assert second_loss(0.0, 1) == pytest.approx(second_loss(0.0, 2), abs=1e-6)
+    assert spread(0.5) > 1e-3
+    assert spread(0.0) < 1e-5
 
 
 def test_the_reported_loss_is_the_mean_over_the_batch(program, task, seed):
