@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from bughunt.judge.lending import Lender, PutOffError, borrowing
 from bughunt.judge.program import ProgramError
 from bughunt.judge.verdict import TestResult
 from bughunt.judge.wording import in_words
@@ -51,16 +52,20 @@ def run_battery(
     *,
     only: Sequence[str] | None = None,
     on_test: OnTest | None = None,
+    lender: Lender | None = None,
 ) -> list[TestResult]:
     """Run the tests of one file; a test that does not run has not passed.
 
     The tests share one program as long as they pass: opening one costs more than most tests. What does not
-    pass there is run again, each test on a program of its own, and that is what counts.
+    pass there is run again, each test on a program of its own, and that is what counts. With a `lender` long
+    trainings are borrowed; the tests that are put off are in its `waiting`, and not among the results.
     """
     path = Path(path_of_test_behaviour).resolve()
-    with _Shared(open_program) as shared:
+    with _Shared(open_program, lender) as shared:
         together = _Battery(shared.program, task, seed, only, on_test, on_failure=shared.renew)
         together.run(path)
+    if lender:
+        lender.waiting += together.put_off
     if not together.doubtful:
         return together.results()
     alone = _Battery(open_program, task, seed, together.doubtful, on_test)
@@ -71,8 +76,8 @@ def run_battery(
 class _Shared:
     """One program for many tests, opened when first needed."""
 
-    def __init__(self, open_program: OpenProgram) -> None:
-        self._open_program = open_program
+    def __init__(self, open_program: OpenProgram, lender: Lender | None) -> None:
+        self._open_program, self._lender = open_program, lender
         self._stack = contextlib.ExitStack()
         self._program: Program | None = None
 
@@ -87,7 +92,7 @@ class _Shared:
         """The program, for one test."""
         if self._program is None:
             self._program = self._stack.enter_context(self._open_program())
-        yield self._program
+        yield borrowing(self._program, self._lender) if self._lender else self._program
 
     def renew(self, _failed: TestResult) -> None:
         """The next test gets a fresh one."""
@@ -113,6 +118,7 @@ class _Battery:
         self._out_of_time = False
         self._infrastructure: ProgramError | None = None
         self.collected: list[str] = []
+        self.put_off: list[str] = []
 
     def run(self, path: Path) -> None:
         """The tests of a file, in this very process."""
@@ -140,6 +146,9 @@ class _Battery:
     def seed(self) -> int:
         return self._seed
 
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.option.tbstyle = "native"  # nobody reads the trace
+
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         if self._only is not None:
             items[:] = [item for item in items if item.name in self._only]
@@ -155,6 +164,9 @@ class _Battery:
 
     def _note(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         error = call.excinfo.value if call.excinfo else None
+        if isinstance(error, PutOffError):
+            self.put_off.append(item.name)
+            return
         if isinstance(error, ProgramError):
             self._note_failure_of_the_program(item, error)
         if report.when == "setup" and report.passed:
@@ -183,13 +195,13 @@ class _Battery:
     @property
     def doubtful(self) -> list[str]:
         """What was to run and has not passed."""
-        return [
-            name for name in self.collected if name not in self._results or not self._results[name].passed
-        ]
+        passed = {name for name, result in self._results.items() if result.passed}
+        return [name for name in self.collected if name not in passed.union(self.put_off)]
 
     def results(self, again: "_Battery | None" = None) -> list[TestResult]:
         """One result for each test asked for, in the order asked for or of the file."""
-        names = self.collected if self._only is None else self._only
+        asked = self.collected if self._only is None else self._only
+        names = [name for name in asked if name not in self.put_off]
         last = again or self
         why = "not run: an earlier test ran out of time" if last._out_of_time else "not run"
         passed = {name: result for name, result in self._results.items() if result.passed}

@@ -61,6 +61,19 @@ def train_and_measure(
     on_probe: OnProbe | None = None,
 ) -> Curve:
     """Build, train and look at the model on the way; what follows the program's loop still counts."""
+    return trained(program, task, seed, configuration, steps=steps, on_probe=on_probe)[1]
+
+
+def trained(
+    program: Program,
+    task: Task,
+    seed: int,
+    configuration: str = "default",
+    *,
+    steps: int | None = None,
+    on_probe: OnProbe | None = None,
+) -> tuple[Model, Curve]:
+    """A model after a whole training, and its curve."""
     config = dict(task.configurations[configuration])
     if steps is not None:
         config["steps"] = steps
@@ -70,8 +83,8 @@ def train_and_measure(
     run = program.train(model, data.train, seed, **config)
     recorder = _Recorder(program, task, model, data, seed, on_probe)
     if asked is None:
-        return _train_to_its_end(run, recorder, task.probes)
-    return _train_for(run, recorder, asked, task.probes)
+        return model, _train_to_its_end(run, recorder, task.probes)
+    return model, _train_for(run, recorder, asked, task.probes)
 
 
 def _train_for(run: Run, recorder: "_Recorder", asked: int, probes: int) -> Curve:

@@ -1,16 +1,19 @@
 """One judgement: the evidence as it comes in, and when there is enough of it."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bughunt.judge.case import Case, Files, OnEvent
 from bughunt.judge.copying import change, pasted
-from bughunt.judge.curves import Comparison, compare, measure, same_training, train_and_measure
+from bughunt.judge.curves import Comparison, compare, measure, same_training, trained
 from bughunt.judge.decision import SEEDS_WITHOUT_PINNING, Evidence, decide, score, settled
+from bughunt.judge.lending import Lender, Loan
 from bughunt.judge.pinning import subseed
-from bughunt.judge.program import ProgramError
+from bughunt.judge.program import ProgramError, RemoteProgram
 from bughunt.judge.verdict import Change, Curve, Differential, Outcome, TestResult, Verdict
+from bughunt.task import Model
 
 if TYPE_CHECKING:
     from bughunt.judge.judge import Judge
@@ -42,6 +45,7 @@ class Hearing:
         self._seeds, self._tell = list(seeds), tell
         self._device, self._stop_early = device, stop_early
         self._tests: list[TestResult] = []
+        self._lender: Lender | None = None
         self._differentials: list[Differential] = []
         self._moments: bool | None = None
         self._curves: list[Curve] = []
@@ -57,12 +61,17 @@ class Hearing:
             self._run_tests()
         if tests and trains:
             self._compare_pinned()
+        with ExitStack() as stack:  # the program of the first curve stays for the tests that borrow it
+            if trains and curves:
+                self._measure_first(stack)
+            if tests:
+                self._run_waiting_tests()
         if tests and trains and curves and self._moments_could_decide():
             self._moments = self._judge.equal_moments(
                 self._files, self._case, self._seeds[0], device=self._device
             )
         if trains and curves:
-            self._measure_curves()
+            self._measure_others()
         return self._decide()
 
     def failure(self, error: ProgramError) -> Verdict:
@@ -97,9 +106,30 @@ class Hearing:
                 self._output = program.output
 
     def _run_tests(self) -> None:
-        case, seed = self._case, self._seeds[0]
-        self._tests = self._judge.battery(
-            self._files, case, seed, device=self._device, only=case.names, on_event=self._tell
+        """All that do not train for long."""
+        task = self._case.task
+        if task.trains:
+            config = dict(task.configurations[self._case.configuration])
+            self._lender = Lender(task, self._seeds[0], config)
+        self._tests = self._battery(self._case.names)
+
+    def _run_waiting_tests(self) -> None:
+        """Those that do, on the training of the first curve where that is the one they ask for."""
+        lender = self._lender
+        if lender is None or not lender.waiting:
+            return
+        names, lender.waiting, lender.early = list(lender.waiting), [], False
+        self._tests += self._battery(names)
+
+    def _battery(self, names: Sequence[str] | None) -> list[TestResult]:
+        return self._judge.battery(
+            self._files,
+            self._case,
+            self._seeds[0],
+            device=self._device,
+            only=names,
+            on_event=self._tell,
+            lender=self._lender,
         )
         self._forgive({test.name for test in self._tests if not test.passed} & {*case.pass_to_pass})
 
@@ -137,28 +167,36 @@ class Hearing:
             and all(one.repeats and one.first_step != 0 for one in self._differentials)
         )
 
-    def _measure_curves(self) -> None:
-        seeds = self._curve_seeds()
-        for index, seed in enumerate(seeds):
-            self._curves.append(self._curve(seed))
-            self._tell("curve", self._curves[-1])
-            if self._stop_early and index + 1 < len(seeds) and (why := settled(self._evidence())):
+    def _measure_first(self, stack: ExitStack) -> None:
+        case = self._case
+        program = stack.enter_context(self._judge.open(self._files, case.task, self._device))
+        model = self._measure(program, self._seeds[0])
+        if self._lender:
+            named = self._judge.named(program, self._files, case, self._device)
+            self._lender.loan = Loan(named, model, self._curves[0].reported)
+
+    def _measure_others(self) -> None:
+        for seed in self._curve_seeds()[1:]:
+            if self._stop_early and (why := settled(self._evidence())):
                 self._stopped = why
                 return
+            with self._judge.open(self._files, self._case.task, self._device) as program:
+                self._measure(program, seed)
 
-    def _curve(self, seed: int) -> Curve:
-        case = self._case
-        with self._judge.open(self._files, case.task, self._device) as program:
-            try:
-                return train_and_measure(
-                    program,
-                    case.task,
-                    seed,
-                    case.configuration,
-                    on_probe=lambda *probe: self._tell("probe", probe),
-                )
-            finally:
-                self._output = program.output
+    def _measure(self, program: RemoteProgram, seed: int) -> Model:
+        try:
+            model, curve = trained(
+                program,
+                self._case.task,
+                seed,
+                self._case.configuration,
+                on_probe=lambda *probe: self._tell("probe", probe),
+            )
+        finally:
+            self._output = program.output
+        self._curves.append(curve)
+        self._tell("curve", curve)
+        return model
 
     def _curve_seeds(self) -> list[int]:
         """The given seeds, and more where curves have to stand in for the pinned comparison."""

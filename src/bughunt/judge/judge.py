@@ -17,6 +17,7 @@ from bughunt.judge.curves import train_and_measure
 from bughunt.judge.differential import Yardstick, pinned_differential, yardstick
 from bughunt.judge.familiar import familiar
 from bughunt.judge.hearing import Hearing
+from bughunt.judge.lending import Lender
 from bughunt.judge.limits import Limits
 from bughunt.judge.memory import remembering
 from bughunt.judge.moments import equal_moments
@@ -123,6 +124,7 @@ class Judge:
         device: str | None = None,
         only: Sequence[str] | None = None,
         on_event: OnEvent | None = None,
+        lender: Lender | None = None,
     ) -> list[TestResult]:
         """The behaviour tests on one program."""
         tell = on_event or _nobody
@@ -133,6 +135,7 @@ class Judge:
             seed,
             only=only,
             on_test=lambda result: tell("test", result),
+            lender=lender,
         )
 
     def differential(
@@ -171,15 +174,17 @@ class Judge:
 
     @contextmanager
     def _familiar(self, files: Files, case: Case, device: str | None) -> Iterator[Program]:
-        """A program in a fresh worker, its tensors under the names that the tests were written for."""
-        task = case.task
-        with self.open(files, task, device) as program:
-            if not task.trains or files == case.reference_files:
-                yield program
-                return
-            where = device or self._device
-            ours = self._yardstick(case.reference_files, remembering(task), NAMED, case.configuration, where)
-            yield familiar(program, list(ours.pinned.state))
+        """A program in a fresh worker, as tests want it."""
+        with self.open(files, case.task, device) as program:
+            yield self.named(program, files, case, device)
+
+    def named(self, program: Program, files: Files, case: Case, device: str | None = None) -> Program:
+        """A program with its tensors under the names that the tests were written for."""
+        if not case.task.trains or files == case.reference_files:
+            return program
+        task, where = remembering(case.task), device or self._device
+        ours = self._yardstick(case.reference_files, task, NAMED, case.configuration, where)
+        return familiar(program, list(ours.pinned.state))
 
     def open(self, files: Files, task: Task, device: str | None = None) -> RemoteProgram:
         """A program in a fresh worker."""
