@@ -122,7 +122,7 @@ class Hearing:
         self._tests += self._battery(names)
 
     def _battery(self, names: Sequence[str] | None) -> list[TestResult]:
-        return self._judge.battery(
+        results = self._judge.battery(
             self._files,
             self._case,
             self._seeds[0],
@@ -131,7 +131,8 @@ class Hearing:
             on_event=self._tell,
             lender=self._lender,
         )
-        self._forgive({test.name for test in self._tests if not test.passed} & {*case.pass_to_pass})
+        self._forgive({test.name for test in results if not test.passed} & {*self._case.pass_to_pass})
+        return results
 
     def _forgive(self, lost: set[str]) -> None:
         """What the handed out program fails on this seed too is to repair and has not been lost."""
