@@ -4,6 +4,10 @@ from bughunt_mutator.disguise import Disguise, DisguiseError, disguise
 from bughunt_mutator.distance import differing
 from bughunt_mutator.edit import Edit, EditError, apply, reverse, revert
 from bughunt_mutator.engine import Mutant, choose, enumerate_mutants
+from bughunt_mutator.facts import Fact, Facts
+from bughunt_mutator.facts import parsed as parse_facts
+from bughunt_mutator.facts import plain as plain_facts
+from bughunt_mutator.instrument import Instrumented, instrument
 from bughunt_mutator.operator import Example, Operator, OperatorError, Proposal
 from bughunt_mutator.refusals import SourceError
 from bughunt_mutator.registry import load_operators
@@ -17,6 +21,9 @@ __all__ = [
     "Edit",
     "EditError",
     "Example",
+    "Fact",
+    "Facts",
+    "Instrumented",
     "Mutant",
     "Operator",
     "OperatorError",
@@ -31,9 +38,12 @@ __all__ = [
     "disguise_tree",
     "enumerate_mutants",
     "enumerate_tree",
+    "instrument",
     "load_operators",
     "load_rewrites",
     "mutated",
+    "parse_facts",
+    "plain_facts",
     "reverse",
     "revert",
 ]

@@ -15,7 +15,7 @@ from typing import Any, Self
 import platformdirs
 
 from bughunt import __version__, references
-from bughunt.bugsets import proof
+from bughunt.bugsets import facts, proof
 from bughunt.judge.judge import Case, Judge
 from bughunt.judge.program import ProgramError
 
@@ -32,6 +32,7 @@ class Job:
     curve_seeds: Sequence[int] = ()
     seed: int = 0
     fingerprint: bool = False
+    facts: int = 0  # `facts.FORMAT` where they are wanted
 
     def key(self) -> str:
         reference = references.load(self.reference)
@@ -58,6 +59,7 @@ class Finding:
     metrics: Sequence[float] = ()
     reported: Sequence[Sequence[float]] = field(default_factory=tuple)
     fingerprint: str = ""
+    facts: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # by file
 
 
 class Evaluator:
@@ -134,6 +136,8 @@ def look(judge: Judge, job: Job) -> Finding:
             found["failed"] = [result.name for result in results if not result.passed]
         if job.fingerprint:
             found["fingerprint"] = proof.fingerprint(judge, job.files, reference, job.seed)
+        if job.facts:
+            found["facts"] = facts.record(judge, job.files, reference, job.seed)
     except ProgramError as error:
         found["error"] = str(error)
     return Finding(**found)

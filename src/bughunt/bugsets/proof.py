@@ -77,15 +77,25 @@ class _HeardRun:
         return cast(list[float], self._program.hear(lambda: self._run.next(count)))
 
 
-def fingerprint(judge: Judge, files: Files, reference: Reference, seed: int) -> str:
-    """A digest of what a program answers; ProgramError where it does not run."""
+def fingerprint(
+    judge: Judge,
+    files: Files,
+    reference: Reference,
+    seed: int,
+    at_end: Callable[[RemoteProgram], object] = lambda _: None,
+) -> str:
+    """A digest of what a program answers; ProgramError where it does not run.
+
+    `at_end` is given each program that was run, before it is closed.
+    """
     if not reference.task.trains:
-        return _of_tests(judge, files, reference, seed)
+        return _of_tests(judge, files, reference, seed, at_end)
     digests = []
     for config, steps in _runs(reference.task):
         with judge.open(files, reference.task) as program:
             heard = _Heard(program)
             _train(heard, reference.task, seed, config, steps)
+            at_end(program)
         digests.append(heard.digest.hexdigest())
     return _joined(digests)
 
@@ -109,7 +119,13 @@ def _train(program: _Heard, task: Task, seed: int, config: Mapping[str, Value], 
     measure(cast(Program, program), task, model, data.held_out)
 
 
-def _of_tests(judge: Judge, files: Files, reference: Reference, seed: int) -> str:
+def _of_tests(
+    judge: Judge,
+    files: Files,
+    reference: Reference,
+    seed: int,
+    at_end: Callable[[RemoteProgram], object],
+) -> str:
     digests: list[str] = []
 
     @contextmanager
@@ -117,6 +133,7 @@ def _of_tests(judge: Judge, files: Files, reference: Reference, seed: int) -> st
         with judge.open(files, reference.task) as program:
             heard = _Heard(program)
             yield cast(Program, heard)
+            at_end(program)
         digests.append(heard.digest.hexdigest())
 
     results = run_battery(opened, reference.task, reference.test_path, seed)
