@@ -14,6 +14,8 @@ import libcst as cst
 from bughunt_mutator import registry
 from bughunt_mutator.edit import Edit, in_order
 from bughunt_mutator.edit import apply as splice
+from bughunt_mutator.facts import NOTHING, Facts
+from bughunt_mutator.forecast import Outcome
 from bughunt_mutator.operator import Operator, OperatorError, Proposal, Value
 from bughunt_mutator.refusals import line_of
 from bughunt_mutator.source import SourceFile
@@ -63,11 +65,14 @@ class Found:
         return self.edits[0].start, self.operator.id, written
 
 
-def enumerate_mutants(text: str, only: Iterable[str] | None = None) -> list[Mutant]:
-    """Every mutant of a text: all parse, all differ from it and from one another."""
+def enumerate_mutants(text: str, only: Iterable[str] | None = None, facts: Facts = NOTHING) -> list[Mutant]:
+    """Every mutant of a text: all parse, all differ from it and from one another.
+
+    With facts there are those that need them too, and none that the facts show to stop or to change nothing.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the parser thinks of other people's literals
-        return _enumerated(SourceFile(text), only)
+        return _enumerated(SourceFile(text, facts), only)
 
 
 def _enumerated(file: SourceFile, only: Iterable[str] | None) -> list[Mutant]:
@@ -75,11 +80,18 @@ def _enumerated(file: SourceFile, only: Iterable[str] | None) -> list[Mutant]:
     seen: Counter[tuple[str, ...]] = Counter()
     mutants = []
     for found in sorted(find(file, only), key=lambda found: found.rank):
-        if trees.is_new(found.edits):
+        if trees.is_new(found.edits) and not _refuted(file, found):
             identity = _identity(file, found)
             mutants.append(_mutant(file, found, identity, seen[identity]))
             seen[identity] += 1
     return mutants
+
+
+def _refuted(file: SourceFile, found: Found) -> bool:
+    """Whether a mutant, seen what the program computes, stops it or is no mutant at all."""
+    if file.forecast is None:
+        return False
+    return file.forecast.of(found.edits) in (Outcome.MISFIT, Outcome.SAME)
 
 
 def find(file: SourceFile, only: Iterable[str] | None = None) -> Iterator[Found]:

@@ -10,6 +10,8 @@ import libcst as cst
 from bughunt_mutator import layout, precedence
 from bughunt_mutator.aliases import Aliases
 from bughunt_mutator.edit import Edit
+from bughunt_mutator.facts import NOTHING, Fact, Facts
+from bughunt_mutator.forecast import Forecast
 from bughunt_mutator.index import Index, Span
 from bughunt_mutator.refusals import SourceError, line_of, refuse
 
@@ -21,7 +23,7 @@ STATEMENTS = (cst.SimpleStatementLine, cst.BaseCompoundStatement)
 class SourceFile:
     """The text of one Python file, its tree, and where each node stands in the text."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, facts: Facts = NOTHING) -> None:
         refuse(text)
         start = len(BOM) if text.startswith(BOM) else 0
         try:
@@ -42,6 +44,8 @@ class SourceFile:
         self.parent, self.order = index.parent, index.order
         self.newline = self.module.default_newline
         self.aliases = Aliases(index.order)
+        self.facts = facts
+        self.forecast = Forecast(text, facts, self.aliases.table) if facts else None
 
     # Reading
 
@@ -109,6 +113,11 @@ class SourceFile:
     def line(self, node: cst.CSTNode) -> int:
         """The line that a node starts on, from 1."""
         return line_of(self.source, self.span(node)[0])
+
+    def seen(self, node: cst.CSTNode) -> tuple[Fact, ...]:
+        """What an expression was seen to be; nothing where the program was not run."""
+        found = self.facts.get(self.inner.get(node) or self.outer[node])
+        return found.facts if found is not None else ()
 
     # Writing
 

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from bughunt_mutator.disguise import Disguise, disguise
 from bughunt_mutator.edit import Edit, apply
 from bughunt_mutator.engine import Mutant, enumerate_mutants
+from bughunt_mutator.facts import NOTHING, Facts
 
 Tree: TypeAlias = Mapping[str, str]  # path -> text
 
@@ -44,13 +45,15 @@ class TreeDisguise:
         return {**self.files, **{path: self.covers[path].broken(numbers) for path, numbers in own.items()}}
 
 
-def enumerate_tree(tree: Tree, only: Iterable[str] | None = None) -> list[Mutant]:
-    """Every mutant of every file, each with its path; one mistake is in one file."""
+def enumerate_tree(
+    tree: Tree, only: Iterable[str] | None = None, facts: Mapping[str, Facts] | None = None
+) -> list[Mutant]:
+    """Every mutant of every file, each with its path; one mistake is in one file, facts are by file."""
     wanted = None if only is None else frozenset(only)
     return [
         replace(mutant, path=path, key=mutant.key if len(tree) == 1 else f"{path}:{mutant.key}")
         for path in sorted(tree)
-        for mutant in enumerate_mutants(tree[path], wanted)
+        for mutant in enumerate_mutants(tree[path], wanted, (facts or {}).get(path, NOTHING))
     ]
 
 
