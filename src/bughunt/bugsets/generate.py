@@ -1,9 +1,9 @@
 """Making a bug set: enumerate, prove, disguise, write.
 
-The gates, cheapest first: the mutant parses and leaves no unused name; the pinned differential or a behaviour
-test tells it from the reference; it runs to the end; some behaviour tests fail and some pass; several bugs do
-not mask each other; the disguise answers to the same bits. Choice is by seed: the same seed, reference and
-version give the same set.
+The program is run once for the facts that some operators need. The gates, cheapest first: the mutant parses
+and leaves no unused name; the pinned differential or a behaviour test tells it from the reference; it runs to
+the end; some behaviour tests fail and some pass; several bugs do not mask each other; the disguise answers to
+the same bits. Choice is by seed: the same seed, reference and version give the same set.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bughunt_mutator import Mutant, TreeDisguise, enumerate_tree, mutated
+from bughunt_mutator import Facts, Mutant, TreeDisguise, enumerate_tree, mutated
 
 from bughunt import __version__, references
-from bughunt.bugsets import giveaway, proof, symptom, write
+from bughunt.bugsets import facts, giveaway, proof, symptom, write
 from bughunt.bugsets.challenge import BugSet, Curves
 from bughunt.bugsets.combine import Suspect, groups, joint_tests, own_tests
 from bughunt.bugsets.evaluate import Evaluator, Finding, Job
@@ -100,7 +100,8 @@ def _from_program(
     healthy: dict[str, Finding] = {}
     accepted: list[Accepted] = []
     known: list[Suspect] = []
-    candidates = _candidates(reference, seed, operator_ids, used)
+    known_facts = facts_of(reference, evaluate, on_event)
+    candidates = _candidates(reference, seed, operator_ids, used, known_facts)
     while len(accepted) < wanted and (batch := _take(candidates, BATCH)):
         fresh = _tell_apart(reference, batch, seeds, evaluate)
         for group in groups(reference, known, fresh, bugs):
@@ -141,14 +142,26 @@ def _draw(seed: int, *words: str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") >> 1
 
 
+def facts_of(reference: Reference, evaluate: Evaluator, on_event: Event = lambda _: None) -> dict[str, Facts]:
+    """What the expressions of a program are when it runs, recorded once; nothing where that fails."""
+    (found,) = evaluate([Job(reference.slug, "default", reference.files, facts=facts.FORMAT)])
+    if found.error:
+        on_event(f"{reference.slug}: no facts, {found.error}")
+    return facts.parsed(found.facts)
+
+
 def _candidates(
-    reference: Reference, seed: int, operator_ids: Sequence[str], used: Counter[str]
+    reference: Reference,
+    seed: int,
+    operator_ids: Sequence[str],
+    used: Counter[str],
+    known: Mapping[str, Facts],
 ) -> Iterator[Mutant]:
     """Mutants in an order drawn from the seed, operators that the set has less often first."""
     files = reference.files
     mutants = [
         mutant
-        for mutant in enumerate_tree(files, only=frozenset(operator_ids) or None)
+        for mutant in enumerate_tree(files, frozenset(operator_ids) or None, known)
         if not giveaway.adds_a_finding(files, mutated(files, mutant))
     ]
     order = sorted(mutants, key=lambda m: _draw(seed, reference.slug, m.key))

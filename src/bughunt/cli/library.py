@@ -11,7 +11,7 @@ from bughunt.cli.session import Session, json_option
 from bughunt.errors import UsageError
 
 if TYPE_CHECKING:
-    from bughunt_mutator import Mutant
+    from bughunt_mutator import Facts, Mutant
     from bughunt_mutator.operator import Operator
 
     from bughunt.bugsets.rebaseline import Baseline
@@ -204,9 +204,12 @@ def _baseline_row(found: "Baseline") -> tuple[str, ...]:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--operator", "operators", multiple=True, help="Only this operator; repeatable.")
 @click.option("--key", help="Print the file with this mutant's change made.")
+@click.option("--task", "slug", help="Run the file as this program first: more bugs, none that stops it.")
 @json_option
 @click.pass_obj
-def mutate_command(session: Session, file: Path, operators: tuple[str, ...], key: str | None) -> None:
+def mutate_command(
+    session: Session, file: Path, operators: tuple[str, ...], key: str | None, slug: str | None
+) -> None:
     """List every bug that the operators could write into a Python file."""
     from bughunt_mutator import SourceError, enumerate_mutants
 
@@ -217,7 +220,8 @@ def mutate_command(session: Session, file: Path, operators: tuple[str, ...], key
     if unknown:
         raise UsageError(f"no operator '{unknown[0]}'", _near(unknown[0], list(_operators())))
     try:
-        mutants = enumerate_mutants(text, only=frozenset(operators) or None)
+        known = _facts(file, text, slug) if slug else {}
+        mutants = enumerate_mutants(text, frozenset(operators) or None, known)
     except SourceError as error:
         raise UsageError(f"{file} {error}", "mutate reads Python files of up to 20,000 lines") from error
     if key:
@@ -230,6 +234,21 @@ def mutate_command(session: Session, file: Path, operators: tuple[str, ...], key
     else:
         rows = [(str(m.line), m.operator, m.key) for m in mutants]
         session.say(table([("line", "operator", "key"), *rows]) if rows else "Nothing to mutate.")
+
+
+def _facts(file: Path, text: str, slug: str) -> "Facts":
+    """What the expressions of a file are when it runs in the place of a program's file of its name."""
+    from bughunt import references
+    from bughunt.bugsets import facts
+    from bughunt.bugsets.evaluate import Evaluator, Job
+
+    files = references.load(slug).files
+    name = file.name if file.name in files else "train.py"
+    with Evaluator(workers=1) as evaluate:
+        (found,) = evaluate([Job(slug, "default", {**files, name: text}, facts=facts.FORMAT)])
+    if found.error:
+        raise UsageError(f"{file} does not run as {slug}: {found.error}", "leave out --task")
+    return facts.parsed(found.facts)[name]
 
 
 def _mutant(mutant: "Mutant") -> dict[str, object]:
