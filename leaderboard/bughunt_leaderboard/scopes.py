@@ -7,7 +7,7 @@ from bughunt_leaderboard.refusals import MalformedError
 SCOPES: Mapping[str, str] = {
     "course": "rounds, pause, freeze, more time",
     "people": "invites, tokens, removing",
-    "judging": "judging again, flags, likeness",
+    "judging": "judging again, flags",
     "audit": "the audit log, the results as they are",
 }
 OF_ROLE: Mapping[str, frozenset[str]] = {

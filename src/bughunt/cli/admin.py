@@ -287,6 +287,34 @@ def clear_command(office: Office, submission: int) -> None:
     office.say("done")
 
 
+@admin_command.command("similar")
+@json_option
+@click.pass_obj
+def similar_command(office: Office) -> None:
+    """Submissions that share more than the repair explains, and files in another team's words."""
+    from bughunt_leaderboard.suspicion import suspicion
+
+    found = suspicion(office.referee, office.folder)
+    if office.session.json:
+        emit("similar", challenges=found)
+        return
+    names = {team.id: team.name for team in office.referee.fresh().teams.values()}
+    for one in found:
+        office.say(one["challenge"])
+        for pair in one["pairs"]:
+            first, second = (names[team] for team in pair["teams"])
+            numbers = " and ".join(map(str, pair["submissions"]))
+            office.say(f"  {first} and {second}: {pair['likeness']:.0%} of submissions {numbers}")
+            office.say("\n".join(f"    {line}" for line in pair["lines"]))
+        for mark in one["marked"]:
+            words = ", ".join(mark["names"])
+            office.say(
+                f"  {names[mark['team']]}: submission {mark['submission']} has words of "
+                f"{names[mark['other']]}: {words}"
+            )
+    office.say("A person decides: bughunt admin flag, or nothing." if found else "Nothing to look at.")
+
+
 @admin_command.command("work")
 @judges
 @click.pass_obj
