@@ -1,6 +1,7 @@
 """One command hosts a competition: folder, tables, first round, workers, server."""
 
 import logging
+import signal
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,5 +89,6 @@ def serve(folder: Folder, address: str, port: int, executor: Sequence[Sequence[s
         socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
     )  # an answer's last packet waits for nothing
     config = uvicorn.Config(make_app(folder), log_level="warning", timeout_graceful_shutdown=3)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again when it has ended
     with Pool([*executor, *tailor(folder.path)]), listening:
         uvicorn.Server(config).run(sockets=[listening])

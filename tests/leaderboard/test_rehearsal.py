@@ -11,7 +11,7 @@ from small import small_set
 
 def report(**changes: object) -> Report:
     usual: dict[str, object] = {
-        "teams": 60, "workers": 2, "cores": 2, "cores_used": 1.9, "rush": 60.0, "accepted": 60,
+        "teams": 60, "workers": 2, "cores": 2, "wall": 120.0, "cpu": 190.0, "rush": 60.0, "accepted": 60,
         "refused": {}, "verdicts": {"SOLVED": 60}, "latency_median": 20.0, "latency_95": 60.0,
         "a_minute": 30.0, "judgement": 4.0, "board_median": 5.0, "board_95": 9.0, "surprises": [],
     }  # fmt: skip
@@ -24,18 +24,22 @@ def test_four_teams_send_what_they_have_and_each_kind_gets_the_verdict_it_should
         data=tmp_path, bugset=small_set(tmp_path / "small"), name="Cup", minutes=60, teams={}, rules=Rules()
     )
     made = rehearse(plan, 4, ["--workers", "1", "--tier", "S0"], 1, rush=1.0)
-    assert made.breaks() == []
+    assert (made.surprises, made.refused) == ([], {})
     assert (made.accepted, sum(made.verdicts.values())) == (4, 4)
     assert (made.verdicts["SOLVED"], made.verdicts["ERROR"]) == (2, 1)
     assert 0 < made.latency_median <= made.latency_95
-    assert 0 < made.cores_used <= made.cores
+    assert 3 < made.cpu < made.wall * made.cores  # two trainings and a start of torch take longer than that
     assert made.board_95 >= made.board_median > 0
     assert not list(tmp_path.glob("*.db"))
 
 
 def test_a_rush_that_is_too_long_says_how_many_workers_it_takes() -> None:
-    slow = report(latency_95=300.0, judgement=10.0)  # 600 s of work for 120 s: five at once
+    slow = report(latency_95=300.0, cpu=600.0)  # of work for 120 s: five at once
     assert "with 2 workers a rush of 60 needs 300 s; for 120 s run 5 workers" in "\n".join(slow.lines())
+
+
+def test_a_rush_that_is_too_long_for_its_work_was_not_alone() -> None:
+    assert "something else ran here" in report(latency_95=300.0, cpu=190.0).breaks()[0]
 
 
 @pytest.mark.parametrize(
