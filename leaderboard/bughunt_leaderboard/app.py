@@ -21,6 +21,7 @@ from bughunt import __version__
 from bughunt_leaderboard import clock, view
 from bughunt_leaderboard.board import Competition
 from bughunt_leaderboard.bundle import bundle
+from bughunt_leaderboard.faults import add_faults
 from bughunt_leaderboard.folder import Folder
 from bughunt_leaderboard.guard import Guard
 from bughunt_leaderboard.live import Live, is_public
@@ -163,9 +164,9 @@ def make_app(folder: Folder) -> FastAPI:
 def _add_guards(app: FastAPI) -> None:
     @app.exception_handler(RefusedError)
     async def refused(_request: Request, error: RefusedError) -> JSONResponse:
-        body = {"code": error.code, "message": error.message, "remedy": error.remedy}
-        return JSONResponse(body, error.status)
+        return JSONResponse(error.body(), error.status)
 
+    add_faults(app)
     app.add_middleware(Guard, arena=app.state.arena)
 
 

@@ -64,6 +64,8 @@ class Guard:
         async def headed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
+                if size > MAX_BODY and message["status"] != 413:
+                    raise TooLargeError  # whatever the framework made of a body that broke off
                 status = message["status"]
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)

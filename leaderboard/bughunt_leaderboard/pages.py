@@ -117,7 +117,7 @@ def add_pages(app: FastAPI) -> None:
 
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> Response:
-        body = {"code": error.code, "message": error.message, "remedy": error.remedy}
+        body = error.body()
         if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
             return JSONResponse(body, error.status)
         person = await somebody(request)

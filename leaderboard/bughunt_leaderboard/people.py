@@ -154,4 +154,4 @@ def _has_begun(state: Competition, team: int) -> bool:
 
 
 def hashed(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

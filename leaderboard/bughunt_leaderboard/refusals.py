@@ -21,6 +21,11 @@ class RefusedError(BughuntError):
     code = "refused"
     status = 409
 
+    def body(self) -> dict[str, str]:
+        """What the answer says; half a character that was sent comes back as a question mark."""
+        said = {"code": self.code, "message": self.message, "remedy": self.remedy}
+        return {name: text.encode("utf-8", "replace").decode() for name, text in said.items()}
+
 
 class UnknownError(RefusedError):
     """A token, team or submission that does not exist, or is not the asker's to see."""

@@ -134,8 +134,8 @@ def _check_files(files: Mapping[str, str]) -> None:
     for name, text in files.items():
         if not name.endswith(".py") or not name.removesuffix(".py").isidentifier() or not name.isascii():
             raise MalformedError("a file's name is a Python name and .py", "")
-        if "\0" in text:
-            raise MalformedError(f"{name} has a null character in it", "save it as UTF-8 text")
-    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in files.values())
+        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            raise MalformedError(f"{name} has characters in it that are no text", "save it as UTF-8 text")
+    size = sum(len(text.encode()) for text in files.values())
     if size > MAX_BYTES:
         raise MalformedError(f"{size} bytes, {MAX_BYTES} are allowed", "keep data and weights out of it")

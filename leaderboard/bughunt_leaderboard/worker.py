@@ -16,6 +16,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, Self
 
+from sqlalchemy.exc import DBAPIError
+
 from bughunt.errors import BughuntError
 from bughunt.judge.judge import Judge
 from bughunt.judge.sandbox.fence import Tier
@@ -68,10 +70,11 @@ class Worker:
 
     def run(self) -> None:
         while not self.stopping.is_set():
-            with self.bench() as bench:
+            with self.bench() as bench, contextlib.suppress(DBAPIError):  # the job is claimed again
                 for _ in range(JOBS_OF_A_BENCH):
                     if not self.turn(bench):
                         break
+            self.stopping.wait(IDLE)
 
     def turn(self, bench: Bench) -> bool:
         """One job, once there is one; False where the bench should be a new one."""
@@ -98,7 +101,8 @@ class Worker:
 
         def renew() -> None:
             while not done.wait(self.queue.lease / 3000):
-                self.queue.renew(lease, progress[0])
+                with contextlib.suppress(DBAPIError):  # one of the next comes in time, or the lease is lost
+                    self.queue.renew(lease, progress[0])
 
         def tell(now: str) -> None:
             progress[0] = now

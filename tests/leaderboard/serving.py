@@ -16,6 +16,7 @@ from bughunt_leaderboard.people import Person
 from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.rules import Rules
 from bughunt_leaderboard.store import Store
+from fastapi import FastAPI
 
 from bughunt.bugsets import library
 
@@ -30,6 +31,7 @@ class Server:
     folder: Folder
     referee: Referee
     invites: dict[str, str]
+    app: FastAPI
     clients: list[httpx.Client] = field(default_factory=list)
 
     def client(self, token: str = "") -> httpx.Client:
@@ -64,7 +66,8 @@ def serving(folder: Path, *, database: str | None = None, rules: Rules | None = 
         teams={"Red": "", "Blue": "students"}, rules=rules or Rules(quota=1000),
     )  # fmt: skip
     made, invites = prepare(plan)
-    server = uvicorn.Server(uvicorn.Config(make_app(made), port=0, log_level="warning"))
+    app = make_app(made)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until = time.monotonic() + 30
@@ -74,7 +77,7 @@ def serving(folder: Path, *, database: str | None = None, rules: Rules | None = 
     port = server.servers[0].sockets[0].getsockname()[1]
     store = Store(made.database)
     try:
-        served = Server(f"http://127.0.0.1:{port}", made, Referee(store), invites)
+        served = Server(f"http://127.0.0.1:{port}", made, Referee(store), invites, app)
         yield served
     finally:
         for client in served.clients:
