@@ -1,7 +1,7 @@
-"""Backup and restore: every row of every table as JSON lines, the key and the set, in one tar with checksums.
+"""Backup and restore: every row of every table as JSON lines, key, set and the teams' texts in one tar.
 
-The same archive serves SQLite and PostgreSQL, and moves a competition from one to the other. It is read from
-one snapshot of the database, so the competition goes on meanwhile.
+It has checksums. The same archive serves SQLite and PostgreSQL, and moves a competition from one to the
+other. It is read from one snapshot of the database, so the competition goes on meanwhile.
 """
 
 import base64
@@ -24,12 +24,15 @@ from bughunt_leaderboard.schema import METADATA
 from bughunt_leaderboard.store import Store
 
 SUMS = "SHA256SUMS"
+TEXTS = ("patterns", "variants")  # what the teams hold
 BATCH = 500
 
 
 def backup(folder: Folder, file: Path) -> int:
     """Write the archive, whole or not at all; returns its size in bytes."""
-    parts = {"key": folder.key, **_set_files(Path(folder.set_folder))}
+    parts = {"key": folder.key, **_files(Path(folder.set_folder), "set")}
+    for name in TEXTS:
+        parts |= _files(folder.path / name, name)
     store = Store(folder.database)
     with store.engine.connect() as connection, connection.begin():
         if store.sqlite:
@@ -58,7 +61,7 @@ def restore(file: Path, target: Path, database: str | None = None) -> Folder:
     parts = _read(file)
     set_folder = target / "set"
     for name, content in parts.items():
-        if name.startswith("set/"):
+        if name.startswith(("set/", *(f"{text}/" for text in TEXTS))):
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -98,9 +101,9 @@ def _read(file: Path) -> dict[str, bytes]:
     return parts
 
 
-def _set_files(folder: Path) -> dict[str, bytes]:
+def _files(folder: Path, name: str) -> dict[str, bytes]:
     return {
-        f"set/{path.relative_to(folder)}": path.read_bytes()
+        f"{name}/{path.relative_to(folder)}": path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }

@@ -3,7 +3,7 @@
 import logging
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from bughunt_leaderboard import clock
 from bughunt_leaderboard.app import make_app
 from bughunt_leaderboard.folder import Folder, write_text
 from bughunt_leaderboard.migrate import migrate
+from bughunt_leaderboard.patterns import prove
 from bughunt_leaderboard.pool import Pool, tailor
 from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.rules import MINUTE, Rules
@@ -36,10 +37,11 @@ class Plan:
     teams: Mapping[str, str]  # name -> division
     rules: Rules
     database: str | None = None
+    patterns: int = 0  # ways to write each program, from which the teams' texts are cut
 
 
-def prepare(plan: Plan) -> tuple[Folder, dict[str, str]]:
-    """The competition's folder, and invites for the teams where it is new."""
+def prepare(plan: Plan, tell: Callable[[str], None] = print) -> tuple[Folder, dict[str, str]]:
+    """The competition's folder, and invites for the teams where it is new; `tell` hears of the patterns."""
     folder = Folder.make(plan.data, plan.bugset.folder, plan.database)
     folder.stamp()
     store = Store(folder.database)
@@ -48,6 +50,8 @@ def prepare(plan: Plan) -> tuple[Folder, dict[str, str]]:
         migrate(store)
         if store.last():
             return folder, {}
+        if plan.patterns:
+            prove(folder, plan.patterns, tell)
         return folder, _begin(Referee(store), folder, plan)
     finally:
         store.close()

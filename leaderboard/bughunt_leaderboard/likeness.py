@@ -33,6 +33,7 @@ class Sent:
     team: int
     files: Files
     handed_out: Files
+    words: Mapping[str, str]  # the text's names -> the challenge's
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ def dump(found: Iterable[Pair | Marked]) -> list[dict[str, Any]]:
 
 def pairs(sent: Sequence[Sent], program: Files, repaired: Files) -> list[Pair]:
     """The pairs to look at, the most alike first; `repaired` is the known repair of `program`."""
-    known = written(repaired, program, program)
+    known = written(repaired, program, {})
     team = {one.submission: one.team for one in sent}
-    lines = {one.submission: written(one.files, one.handed_out, program) - known for one in sent}
+    lines = {one.submission: written(one.files, one.handed_out, one.words) - known for one in sent}
     holders: dict[str, list[int]] = defaultdict(list)
     for number, own in lines.items():
         for line in own:
@@ -102,27 +103,14 @@ def marked(sent: Sequence[Sent], handed_out: Mapping[int, Files], program: Files
     return found
 
 
-def written(files: Files, handed_out: Files, program: Files) -> set[str]:
-    """What was added to a text and not only moved: lines and comments, in the words of `program`."""
-    told = translation(handed_out, program)
+def written(files: Files, handed_out: Files, told: Mapping[str, str]) -> set[str]:
+    """What was added to a text and not only moved: lines and comments, every word as it is `told`."""
     added: set[str] = set()
     for name, text in files.items():
         given = handed_out.get(name, "")
         added |= _lines(text) - _lines(given)
         added |= _comments(text) - _comments(given)
     return {WORD.sub(lambda word: told.get(word[0], word[0]), line) for line in added}
-
-
-def translation(handed_out: Files, program: Files) -> dict[str, str]:
-    """A team's names -> the challenge's, by their places; empty where the texts do not match."""
-    pairs_: dict[str, Counter[str]] = defaultdict(Counter)
-    for name, text in program.items():
-        theirs, ours = _words_in_order(handed_out.get(name, "")), _words_in_order(text)
-        if len(theirs) != len(ours):
-            return {}
-        for their, our in zip(theirs, ours, strict=True):
-            pairs_[their][our] += 1
-    return {their: ours.most_common(1)[0][0] for their, ours in pairs_.items()}
 
 
 def words(files: Files) -> set[str]:

@@ -29,7 +29,7 @@ from typing import Any
 
 from bughunt.bugsets.challenge import Challenge
 from bughunt.errors import LimitError, MachineError
-from bughunt_leaderboard.bundle import disguised, variant
+from bughunt_leaderboard.bundle import cut, variant
 from bughunt_leaderboard.events import Kind
 from bughunt_leaderboard.folder import Folder
 from bughunt_leaderboard.host import Plan, prepare
@@ -152,13 +152,8 @@ def _files(kind: str, challenge: Challenge, folder: Folder, team: int) -> Mappin
         return handed_out
     if kind == "bad":
         return {**handed_out, "train.py": BAD}
-    cover = disguised(challenge, folder.key, team)
-    repaired = dict(challenge.sealed().repaired)
-    if cover is None:
-        return repaired
-    renamings = {path: one.renaming for path, one in cover.covers.items()}
-    told = {path: one.apply_to(repaired[path]) if one else repaired[path] for path, one in renamings.items()}
-    return {path: ast.unparse(ast.parse(text)) + "\n" for path, text in told.items()}
+    repaired = cut(challenge, folder, team).repaired
+    return {path: ast.unparse(ast.parse(text)) + "\n" for path, text in repaired.items()}
 
 
 def _played(

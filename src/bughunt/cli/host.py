@@ -53,14 +53,16 @@ def judges(command: Any) -> Any:
 @click.option("--rule", "rules", multiple=True, metavar="NAME=VALUE", help="Another rule; repeat it.")
 @click.option("--address", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Of the server.")
+@click.option("--patterns", type=click.IntRange(0, 64), default=0, show_default=True,
+              help="Ways to write each program, proved first; teams get their texts from them.")  # fmt: skip
 @judges
 @click.option("--rehearse", type=click.IntRange(1), metavar="N",
               help="Let N simulated teams play the set here instead, and say what would break.")  # fmt: skip
 @click.pass_obj
 def host_command(
     session: Session, /, set_name: str, data: Path, database: str | None, name: str, teams: tuple[str, ...],
-    minutes: int, rules: tuple[str, ...], address: str, port: int, rehearse: int | None,
-    **where: Any,
+    minutes: int, rules: tuple[str, ...], address: str, port: int, patterns: int,
+    rehearse: int | None, **where: Any,
 ) -> None:  # fmt: skip
     """Host a competition: print the board's address and the invites, and serve until Ctrl-C."""
     from bughunt.bugsets import library
@@ -69,12 +71,13 @@ def host_command(
     plan = host.Plan(
         data=data, bugset=library.find_set(set_name), name=name, minutes=minutes, database=database,
         teams=dict(split(team) for team in teams or ("Red", "Blue")), rules=host.Rules.load(given(rules)),
+        patterns=patterns,
     )  # fmt: skip
     if rehearse:
         _rehearsed(session, plan, rehearse, **where)
         return
     executor, fence = executed(data, **where)
-    folder, invites = host.prepare(plan)
+    folder, invites = host.prepare(plan, session.remark)
     here = f"http://{address}:{port}"
     session.say(f"{name} on {here}/   board, big screen on {here}/big\n")
     for team, invite in invites.items():
