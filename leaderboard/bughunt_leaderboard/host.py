@@ -89,9 +89,8 @@ def serve(folder: Folder, address: str, port: int, executor: Sequence[Sequence[s
         listening = socket.create_server((address, port))
     except OSError as error:
         raise UsageError(f"port {port} cannot be used: {error.strerror}", "choose another --port") from None
-    listening.setsockopt(
-        socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-    )  # an answer's last packet waits for nothing
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the last packet waits for nothing
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the pool ends as by Ctrl-C
     config = uvicorn.Config(make_app(folder), log_level="warning", timeout_graceful_shutdown=3)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again when it has ended
     with Pool([*executor, *tailor(folder.path)]), listening:

@@ -21,6 +21,7 @@ from bughunt_leaderboard.store import pack
 from bughunt_leaderboard.warmup import WARM_UP
 
 HOUR = 60 * MINUTE
+VALID = sql.select(TOKENS).where(TOKENS.c.hash == sql.bindparam("hashed"), TOKENS.c.revoked.is_(None))
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,7 @@ class People(Desk):
         return token
 
     def _find(self, connection: Connection, token: str, role: str | None = None) -> Row[Any] | None:
-        query = sql.select(TOKENS).where(TOKENS.c.hash == hashed(token), TOKENS.c.revoked.is_(None))
-        row = connection.execute(query).first()
+        row = connection.execute(VALID, {"hashed": hashed(token)}).first()
         expired = row is not None and row.expires is not None and row.expires <= clock.now()
         return None if row is None or expired or (role and row.role != role) else row
 

@@ -21,6 +21,17 @@ from bughunt_leaderboard.store import Store, pack, unpack
 LEASE = 30_000  # milliseconds; renewed three times as often
 TRIES = 3  # claims of one job before it is given up as ours
 
+PUT = JOBS.insert()
+NEWEST = (
+    JOBS.select()
+    .where(JOBS.c.submission == sql.bindparam("this"))
+    .order_by(JOBS.c.generation.desc())
+    .limit(1)
+)
+BEFORE = sql.select(sql.func.count()).where(
+    JOBS.c.state == "waiting", JOBS.c.submission < sql.bindparam("this")
+)
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -45,15 +56,17 @@ class Queue:
 
     def put(self, connection: Connection, submission: int, team: int, generation: int = 0) -> int:
         """A waiting job, in the transaction that accepts the submission."""
-        added = connection.execute(
-            JOBS.insert().values(submission=submission, team=team, generation=generation, state="waiting")
-        )
+        row = {"submission": submission, "team": team, "generation": generation, "state": "waiting"}
+        added = connection.execute(PUT, row)
         assert added.inserted_primary_key is not None
         return int(added.inserted_primary_key[0])
 
     def claim(self, owner: str) -> Lease | None:
         """The oldest job of a team that has none running, if any waits."""
         now = clock.now()
+        with self.store.reading() as connection:  # an empty queue is looked at without anybody's waiting
+            if connection.execute(self._claimable(now)).first() is None:
+                return None
         with self.store.writing() as connection:
             row = connection.execute(self._claimable(now)).first()
             if row is None:
@@ -122,11 +135,9 @@ class Queue:
 
     def place(self, submission: int) -> tuple[str, int, str]:
         """State of the newest job, how many wait before it, and how far it has come."""
-        newest = JOBS.select().where(JOBS.c.submission == submission)
-        waiting = sql.select(sql.func.count()).where(JOBS.c.state == "waiting")
         with self.store.reading() as connection:
-            row = connection.execute(newest.order_by(JOBS.c.generation.desc()).limit(1)).one()
-            before = connection.execute(waiting.where(JOBS.c.submission < submission)).scalar() or 0
+            row = connection.execute(NEWEST, {"this": submission}).one()
+            before = connection.execute(BEFORE, {"this": submission}).scalar() or 0
         return row.state, before if row.state == "waiting" else 0, row.progress or ""
 
     def length(self) -> int:

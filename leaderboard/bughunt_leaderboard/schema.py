@@ -69,6 +69,7 @@ SUBMISSIONS = Table(
     Column("key", String(80), nullable=False),  # the sender's own, so that sending twice is sending once
     UniqueConstraint("team", "key"),
     Index(None, "team", "challenge"),
+    Index("ix_submission_same", "challenge", "sha256"),
 )
 JOBS = Table(
     "job",

@@ -7,6 +7,7 @@ so that sequence numbers have no gaps and appear in their order.
 
 import hashlib
 import json
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -25,6 +26,10 @@ LOG_LOCK = 0x62756768  # PostgreSQL's advisory lock for the writers of the log
 BUSY_SECONDS = 30.0
 POOL: Mapping[str, Any] = {"pool_size": 8, "max_overflow": 32}  # a thread holds one at a time
 
+LAST = sql.select(sql.func.max(EVENTS.c.seq))
+APPEND = EVENTS.insert()
+FOLLOWING = sql.select(EVENTS).where(EVENTS.c.seq > sql.bindparam("after")).order_by(EVENTS.c.seq)
+
 
 class Store:
     """A database by its address, such as `sqlite:////var/lib/bughunt/board.db`."""
@@ -32,6 +37,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self.engine = connect(url)
         self.sqlite = self.engine.dialect.name == "sqlite"
+        self._turn = threading.Lock()
 
     def close(self) -> None:
         self.engine.dispose()
@@ -43,8 +49,8 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that may write events; it waits for its turn."""
-        with self.engine.connect() as connection, connection.begin():
+        """A transaction that may write events; it waits for its turn, within a process without polling."""
+        with self._turn, self.engine.connect() as connection, connection.begin():
             if self.sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             else:
@@ -53,25 +59,24 @@ class Store:
 
     def append(self, connection: Connection, kind: Kind, at: int | None = None, **payload: Any) -> Event:
         """One more event, in the transaction that makes it true."""
-        last = connection.execute(sql.select(sql.func.max(EVENTS.c.seq))).scalar() or 0
+        last = connection.execute(LAST).scalar() or 0
         event = Event(last + 1, clock.now() if at is None else at, kind, payload)
-        connection.execute(
-            EVENTS.insert().values(seq=event.seq, at=event.at, kind=str(kind), payload=json.dumps(payload))
-        )
+        row = {"seq": event.seq, "at": event.at, "kind": str(kind), "payload": json.dumps(payload)}
+        connection.execute(APPEND, row)
         return event
 
     def events(
         self, after: int = 0, limit: int | None = None, connection: Connection | None = None
     ) -> list[Event]:
         """The log from behind a sequence number on; in a transaction give its connection."""
-        query = sql.select(EVENTS).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq).limit(limit)
+        query = FOLLOWING if limit is None else FOLLOWING.limit(limit)
         with nullcontext(connection) if connection is not None else self.reading() as reading:
-            rows = reading.execute(query).all()
+            rows = reading.execute(query, {"after": after}).all()
         return [Event(row.seq, row.at, Kind(row.kind), json.loads(row.payload)) for row in rows]
 
     def last(self) -> int:
         with self.reading() as connection:
-            return connection.execute(sql.select(sql.func.max(EVENTS.c.seq))).scalar() or 0
+            return connection.execute(LAST).scalar() or 0
 
     def audit(self, connection: Connection, who: str, what: str, **about: Any) -> None:
         """One more entry of the audit log, chained to the one before."""

@@ -1,7 +1,8 @@
 """Submissions: what is taken from a team, and what it may know of it afterwards."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sql
@@ -14,15 +15,37 @@ from bughunt_leaderboard.events import Kind
 from bughunt_leaderboard.people import HOUR, Person
 from bughunt_leaderboard.refusals import MalformedError, RefusedError, TooManyError, UnknownError
 from bughunt_leaderboard.schema import JOBS, SUBMISSIONS, VERDICTS
-from bughunt_leaderboard.store import pack, unpack
+from bughunt_leaderboard.store import Store, pack, unpack
+from bughunt_leaderboard.together import Together
 from bughunt_leaderboard.warmup import WARM_UP
 
 MAX_BYTES = 200_000
 MAX_FILES = 12
 
+TAKE = SUBMISSIONS.insert()
+OF_TEAM = SUBMISSIONS.c.team == sql.bindparam("team")
+OF_CHALLENGE = SUBMISSIONS.c.challenge == sql.bindparam("challenge")
+SENT_BEFORE = sql.select(SUBMISSIONS.c.id).where(OF_TEAM, SUBMISSIONS.c.key == sql.bindparam("key"))
+RECENT = sql.select(sql.func.count()).where(OF_TEAM, OF_CHALLENGE, SUBMISSIONS.c.at > sql.bindparam("since"))
+SAME_FILES = (
+    sql.select(SUBMISSIONS.c.team)
+    .where(~OF_TEAM, OF_CHALLENGE, SUBMISSIONS.c.sha256 == sql.bindparam("sha256"))
+    .limit(1)
+)
+
 
 class Submissions(Desk):
     """Files and their verdicts."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._together = Together(self._sitting)
+
+    @contextmanager
+    def _sitting(self) -> Iterator[tuple[Connection, Competition]]:
+        """A transaction, and the state as of its beginning."""
+        with self.store.writing() as connection:
+            yield connection, self.fresh(connection)
 
     def submit(self, person: Person, challenge: str, files: Mapping[str, str], key: str) -> int:
         """Accept a submission: stored, logged and queued when this returns. The same key is the same one."""
@@ -30,28 +53,30 @@ class Submissions(Desk):
             raise UnknownError("only teams submit", "bughunt join URL TOKEN")
         _check_files(files)
         content = pack(dict(files))
-        digest = hashlib.sha256(content).hexdigest()
-        with self.store.writing() as connection:
-            state, at = self.fresh(connection), clock.now()
-            if (known := self._sent_before(connection, person.team, key)) is not None:
-                return known
-            late = self._late(state, person.team, challenge, at)
-            self._within_quota(connection, state, person.team, challenge, at)
-            added = connection.execute(
-                SUBMISSIONS.insert().values(
-                    team=person.team, challenge=challenge, at=at, late=int(late),
-                    sha256=digest, files=content, key=key,
-                )
-            )  # fmt: skip
-            assert added.inserted_primary_key is not None
-            number = int(added.inserted_primary_key[0])
-            self.queue.put(connection, number, person.team)
-            self.store.append(
-                connection, Kind.RECEIVED, at,
-                submission=number, team=person.team, challenge=challenge, late=late,
-            )  # fmt: skip
-            self._flag_if_known(connection, number, person.team, challenge, digest)
+        sent = {
+            "team": person.team, "challenge": challenge, "key": key,
+            "sha256": hashlib.sha256(content).hexdigest(), "files": content,
+        }  # fmt: skip
+        number = self._together.run(lambda sitting: self._accept(*sitting, sent))
         self.fresh()
+        return number
+
+    def _accept(self, connection: Connection, state: Competition, sent: dict[str, Any]) -> int:
+        at, team, challenge = clock.now(), sent["team"], sent["challenge"]
+        if (known := connection.execute(SENT_BEFORE, _only(sent, "team", "key")).scalar()) is not None:
+            return int(known)
+        late = self._late(state, team, challenge, at)
+        self._within_quota(connection, state, team, challenge, at)
+        other = connection.execute(SAME_FILES, _only(sent, "team", "challenge", "sha256")).scalar()
+        added = connection.execute(TAKE, {**sent, "at": at, "late": int(late)})
+        assert added.inserted_primary_key is not None
+        number = int(added.inserted_primary_key[0])
+        self.queue.put(connection, number, team)
+        self.store.append(
+            connection, Kind.RECEIVED, at, submission=number, team=team, challenge=challenge, late=late
+        )
+        if other is not None:  # judged like any other, and shown to a person
+            self.store.audit(connection, "referee", "same file", submission=number, team=team, other=other)
         return number
 
     def submission(self, person: Person, number: int) -> dict[str, Any]:
@@ -84,10 +109,6 @@ class Submissions(Desk):
             content: dict[str, str] = unpack(connection.execute(query).scalar_one())
         return content
 
-    def _sent_before(self, connection: Connection, team: int, key: str) -> int | None:
-        query = sql.select(SUBMISSIONS.c.id).where(SUBMISSIONS.c.team == team, SUBMISSIONS.c.key == key)
-        return connection.execute(query).scalar()
-
     def _late(self, state: Competition, team: int, challenge: str, at: int) -> bool:
         """Whether it never counts: after the end, and the warm-up at any time."""
         if challenge == WARM_UP:
@@ -105,27 +126,19 @@ class Submissions(Desk):
     def _within_quota(
         self, connection: Connection, state: Competition, team: int, challenge: str, at: int
     ) -> None:
-        ours = sql.select(sql.func.count()).where(
-            SUBMISSIONS.c.team == team, SUBMISSIONS.c.challenge == challenge, SUBMISSIONS.c.at > at - HOUR
-        )
+        ours = {"team": team, "challenge": challenge, "since": at - HOUR}
         free = sum(
             state.submissions[id_].outcome == "INFRA" for id_ in state.tried.get((team, challenge), ())
         )
-        if (connection.execute(ours).scalar_one() - free) >= state.rules.quota:
+        if (connection.execute(RECENT, ours).scalar_one() - free) >= state.rules.quota:
             raise TooManyError(
                 f"{state.rules.quota} submissions to one challenge in an hour are allowed",
                 "try it with run.py",
             )
 
-    def _flag_if_known(
-        self, connection: Connection, number: int, team: int, challenge: str, digest: str
-    ) -> None:
-        """The same bytes from two teams: judged like any other, and shown to a person."""
-        query = sql.select(SUBMISSIONS.c.team).where(
-            SUBMISSIONS.c.challenge == challenge, SUBMISSIONS.c.sha256 == digest, SUBMISSIONS.c.team != team
-        )
-        if (other := connection.execute(query).scalar()) is not None:
-            self.store.audit(connection, "referee", "same file", submission=number, team=team, other=other)
+
+def _only(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: given[name] for name in names}
 
 
 def _check_files(files: Mapping[str, str]) -> None:
