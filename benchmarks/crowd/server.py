@@ -5,11 +5,12 @@
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bughunt_leaderboard.folder import Folder
@@ -17,17 +18,28 @@ from bughunt_leaderboard.host import Plan, prepare
 from bughunt_leaderboard.rules import Rules
 
 from bughunt.bugsets import library
+from bughunt.bugsets.challenge import BugSet
+from bughunt.bugsets.write import toml
 
 HERE = Path(__file__).parents[1]
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def competition(path: Path, database: str | None = None, rules: Rules | None = None) -> Folder:
-    """The folder of a new one, with the starter set."""
-    starter = library.find_set("starter")
-    rules = rules or Rules(quota=100_000, running=2)
-    plan = Plan(data=path, bugset=starter, name="Cup", minutes=600, teams={}, rules=rules, database=database)
+def competition(path: Path, database: str | None = None, *challenges: str) -> Folder:
+    """The folder of a new one, with the starter set or some of its challenges."""
+    bugset = part(path / "part", challenges) if challenges else library.find_set("starter")
+    rules = Rules(quota=100_000, running=2)
+    plan = Plan(data=path, bugset=bugset, name="Cup", minutes=600, teams={}, rules=rules, database=database)
     return prepare(plan)[0]
+
+
+def part(folder: Path, challenges: Sequence[str]) -> BugSet:
+    """A set of these challenges alone."""
+    for one in challenges:
+        shutil.copytree(library.find_challenge(one).folder, folder / one)
+    about = {"title": "Part", "format_version": 1, "challenges": list(challenges)}
+    (folder / "set.toml").write_text(toml(about), encoding="utf-8")
+    return BugSet.load(folder)
 
 
 def free_port() -> int:
@@ -67,11 +79,16 @@ def _running(words: list[str], port: int) -> Iterator[int]:
 def wait_for(port: int, seconds: float = 60) -> None:
     """Until somebody listens there."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
+    while not listens(port):
+        if time.monotonic() > until:
+            raise SystemExit(f"nobody listens on port {port}")
         time.sleep(0.05)
-    raise SystemExit(f"nobody listens on port {port}")
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 def cpu_seconds(pid: int) -> float:
