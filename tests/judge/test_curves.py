@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bughunt.judge.curves import agrees, beats_floor, compare, recovery, train_and_measure
+from bughunt.judge.curves import agrees, beats_floor, compare, recovery, stands_still, train_and_measure
 from bughunt.judge.program import ProgramError, open_program
 from bughunt.judge.verdict import Curve
 from bughunt.judge.zygote import Zygote
@@ -141,3 +141,27 @@ def test_another_number_of_items_breaks_the_contract(zygote, steps, message):
     ):
         train_and_measure(program, TASK, 3)
     assert caught.value.kind == "contract"
+
+
+def resting(after, moves=0.0, seed=1):
+    """A curve that falls, until from one probe on it stays where it is."""
+    values = [1 / (1 + min(step, after)) for step in range(9)]
+    return Curve(seed, range(9), values, values, update_ratios={"w": [0.0] * 2 + [0.1] * 2 + [moves] * 5})
+
+
+@pytest.mark.parametrize(
+    ("yours", "still"),
+    [
+        (resting(9), False),
+        (resting(6), False),  # two probes may be an accident
+        (resting(5), True),
+        (resting(5, moves=1e-7), False),  # it moves where the curve does not show it
+        (resting(5, seed=2), False),  # nothing is known of this seed
+    ],
+)
+def test_a_program_that_rests_is_told_from_one_that_learns_on(yours, still):
+    assert stands_still([yours], [resting(9)]) == still
+
+
+def test_where_the_reference_rests_too_nothing_is_wrong():
+    assert not stands_still([resting(5)], [resting(5)])

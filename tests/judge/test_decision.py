@@ -1,5 +1,7 @@
 """The verdict as a table of evidence."""
 
+from dataclasses import replace
+
 import pytest
 
 from bughunt.judge.curves import Comparison
@@ -41,6 +43,10 @@ CASES = {
     ),
     "equal at first, far off later": (
         evidence("a b old", differentials=[EQUAL], comparison=curve(absurd=True)),
+        "PARTIAL",
+    ),
+    "equal at first, resting later": (
+        evidence("a b old", differentials=[EQUAL], comparison=replace(curve(), still=True)),
         "PARTIAL",
     ),
     "one seed of two": (evidence("a b old", differentials=[EQUAL, OTHER]), "UNSTABLE"),

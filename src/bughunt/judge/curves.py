@@ -5,8 +5,9 @@ else the curve in units of the reference's own range. What is not finite counts 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -21,6 +22,7 @@ LOWEST, HIGHEST = 1e-4, 1e3  # where logarithmic curves are clipped
 AREA_FLOOR, FINAL_FLOOR, METRIC_FLOOR = 0.005, 0.01, 0.02  # least standard deviation believed
 CURVE_LIMIT, METRIC_LIMIT, ABSURD = 3.3, 3.0, 8.0  # in standard errors
 SAME = 1e-5  # relative difference of two probes that count as equal
+STILL = 3  # probes without a change that are no accident
 SILENT = 3.0  # standard deviations between broken and reference below which a curve says nothing
 
 Lines = Sequence[Sequence[float]]  # one line a seed
@@ -190,6 +192,7 @@ class Comparison:
     recovery: float | None
     seeds: int
     same: bool = False  # every curve is the reference's own of the same seed
+    still: bool = False  # one of them stands still where the reference's own of the same seed moves
 
 
 def compare(
@@ -226,6 +229,26 @@ def same_training(yours: Sequence[Curve], reference: Sequence[Curve]) -> bool:
 def _same(mine: Curve, theirs: Curve) -> bool:
     one, other = ([*curve.values, curve.metrics[-1]] for curve in (mine, theirs))
     return len(one) == len(other) and np.allclose(one, other, rtol=SAME, atol=SAME**2, equal_nan=True)
+
+
+def stands_still(yours: Sequence[Curve], reference: Sequence[Curve]) -> bool:
+    """Whether no weight changes for a while in which the reference learns on, from the same seed."""
+    known = {curve.seed: curve for curve in reference}
+    pairs = [(curve, known[curve.seed]) for curve in yours if curve.seed in known]
+    return any(_longest(_resting(mine, theirs)) >= STILL for mine, theirs in pairs)
+
+
+def _resting(mine: Curve, theirs: Curve) -> list[bool]:
+    """For each probe but the first whether it is as the one before it, and the reference's is not."""
+    moved = [any(ratios) for ratios in zip(*mine.update_ratios.values(), strict=True)]
+    here, there = ([one != other for one, other in pairwise(curve.values)] for curve in (mine, theirs))
+    probes = enumerate(zip(here, there, strict=False), 1)
+    return [yours and not own and not any(moved[at : at + 1]) for at, (own, yours) in probes]
+
+
+def _longest(flags: Iterable[bool]) -> int:
+    """The length of the longest run of true ones."""
+    return max((sum(1 for _ in run) for flag, run in groupby(flags) if flag), default=0)
 
 
 def recovery(yours: Lines, reference: Lines, broken: Lines, scale: str) -> float | None:

@@ -59,7 +59,7 @@ class Evidence:
             "tests": self.share == 1 if self.tests else None,
             "differential": self.pinned if self.differentials and not self.unmappable else None,
             "moments": self.moments,
-            "curves": self.comparison.agrees if self.comparison else None,
+            "curves": self.comparison.agrees and not self.comparison.still if self.comparison else None,
         }
         return {name: answer for name, answer in said.items() if answer is not None}
 
@@ -75,6 +75,8 @@ def settled(evidence: Evidence) -> str:
         return "every probe is the reference's on the same seed" if comparison.same else ""
     if comparison.absurd:
         return "the curve is where no right program goes"
+    if comparison.still:
+        return "the program stops to learn where the reference goes on"
     if evidence.unmappable or evidence.moments:
         return ""
     return "its first steps are not the reference's"
@@ -93,7 +95,7 @@ def _all_tests_pass(evidence: Evidence) -> tuple[Outcome, str]:
     if not evidence.trains:
         return Outcome.SOLVED, "tests"
     pinned, comparison = evidence.differentials, evidence.comparison
-    if comparison and comparison.absurd:
+    if comparison and (comparison.absurd or comparison.still):
         return Outcome.PARTIAL, "curves"
     if len({one.passed for one in pinned}) > 1 or not all(one.repeats for one in pinned):
         return Outcome.UNSTABLE, "differential"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bughunt.judge.case import Case, Files, OnEvent
 from bughunt.judge.copying import change, pasted
-from bughunt.judge.curves import Comparison, compare, measure, same_training, trained
+from bughunt.judge.curves import Comparison, compare, measure, same_training, stands_still, trained
 from bughunt.judge.decision import SEEDS_WITHOUT_PINNING, Evidence, decide, score, settled
 from bughunt.judge.lending import Lender, Loan
 from bughunt.judge.pinning import subseed
@@ -262,7 +262,8 @@ class Hearing:
             return None
         broken = () if case.label == "silent" else case.broken_curves
         seen = compare(self._curves, case.reference_curves, broken, case.task)
-        return replace(seen, same=same_training(self._curves, case.reference_curves))
+        known = self._curves, case.reference_curves
+        return replace(seen, same=same_training(*known), still=stands_still(*known))
 
 
 def _decisive(differentials: Sequence[Differential]) -> Differential | None:
