@@ -1,18 +1,18 @@
 """How often the judge is wrong: right programs that it refuses, wrong ones that it passes.
 
     python benchmarks/verdicts.py [--right N] [--wrong N] [--only SLUG ...] [--workers N] [--minutes N]
-                                  [--thorough]
+                                  [--thorough] [--report]
 
 For each reference a challenge is made, N right files (written by people, then generated and proved equal) and
 N wrong ones (written by people, the unfixed file, mutants proved to end up elsewhere, alone and with the
-symptom tuned away, covered or made up). What was found is remembered by a hash of all that it rests on, so an
-interrupted or a larger run goes on where the last one stopped. A third of the references is held out of
-tuning and told apart. `--thorough` measures every curve, so that each layer has a say on each file. Exit
-status 1 where an error is left among the held out.
+symptom tuned away, covered or made up). What was found stands in `measured/verdicts.jsonl`, under a hash of
+all that it rests on: an interrupted or a larger run goes on where the last one stopped, and `--report` only
+tells what is there. A third of the references is held out of tuning and told apart. `--thorough` measures
+every curve, so that each layer has a say on each file. Exit status 1 where an error is left among those held
+out.
 """
 
 import argparse
-import hashlib
 import sys
 import time
 from collections import Counter, defaultdict
@@ -22,7 +22,8 @@ from itertools import takewhile, zip_longest
 from multiprocessing import get_context
 
 import torch
-from proving.ground import File, Found, Ground, held_out
+from proving.ground import File, Found, Ground, found_of, held_out, rests_on
+from proving.ledger import Ledger, judge_digest
 from scipy.stats import beta
 
 from bughunt import references
@@ -33,8 +34,16 @@ LAYERS = ("tests", "differential", "moments", "curves")
 
 def main() -> int:
     asked = _arguments()
-    slugs = asked.only or sorted(references.slugs(), key=lambda slug: hashlib.sha256(slug.encode()).digest())
-    found: list[Found] = []
+    if not asked.report:
+        measure(asked)
+    found = tidied()
+    report(found)
+    return int(any(one.wrong_answer for one in found if held_out(one.reference)))
+
+
+def measure(asked: argparse.Namespace) -> None:
+    """Judge the files of each reference, those held out first and of these the quickest."""
+    slugs = asked.only or sorted(references.slugs(), key=_turn)
     until = time.time() + 60 * asked.minutes
     with ProcessPoolExecutor(asked.workers, get_context("spawn")) as pool:
         jobs = {
@@ -42,11 +51,22 @@ def main() -> int:
             for slug in slugs
         }
         for job in as_completed(jobs):
-            found += job.result()
             print(f"{jobs[job]:20} {len(job.result()):4} files", flush=True)
             tell_errors(job.result())
-    report(found)
-    return int(any(one.wrong_answer for one in found if held_out(one.reference)))
+
+
+def _turn(slug: str) -> tuple[bool, float]:
+    task = references.load(slug).task
+    return not held_out(slug), task.cpu_seconds if task.trains else 0.0
+
+
+def tidied() -> list[Found]:
+    """Every verdict of this judge on the references as they are; the ledger keeps nothing else."""
+    ledger = Ledger()
+    now = {slug: rests_on(references.load(slug)) for slug in references.slugs()}
+    fresh = ledger.fresh(now, judge_digest())
+    ledger.write(fresh)
+    return [found_of(line) for line in fresh if "outcome" in line]
 
 
 def look(slug: str, right: int, wrong: int, seed: int, thorough: bool, until: float) -> list[Found]:
@@ -80,9 +100,10 @@ def report(found: Sequence[Found]) -> None:
     print("\nOne layer alone, of the files that it was asked about (wrong accepted, right refused):")
     for layer in LAYERS:
         print(f"  {layer:13} {alone(found, layer)}")
-    print("\nRows that only one layer objects to:")
+    print("\nWrong files that one layer alone refuses, of those that several were asked about, by row:")
     for layer, rows in sorted(only_one(found).items()):
-        print(f"  {layer:13} {len(rows):3}  {', '.join(sorted(rows))}")
+        told = ", ".join(f"{row} {count}" for row, count in rows.most_common())
+        print(f"  {layer:13} {rows.total():3}  {told}")
     print("\nWhat the judge said of the right, and of the wrong:")
     for right in (True, False):
         counted = Counter(f"{one.outcome} by {one.layer}" for one in found if one.right == right)
@@ -130,16 +151,13 @@ def alone(found: Sequence[Found], layer: str) -> str:
     return f"{accepted:4} of {len(wrong):4} wrong accepted, {refused:4} of {len(right):4} right refused"
 
 
-def only_one(found: Sequence[Found]) -> dict[str, set[str]]:
-    """Catalogue rows by the layer that alone objects to every mutant of them."""
-    objectors: dict[str, set[str]] = defaultdict(set)
+def only_one(found: Sequence[Found]) -> dict[str, Counter[str]]:
+    """For each layer how many wrong files no other layer objects to, by catalogue row or cheat."""
+    rows: dict[str, Counter[str]] = defaultdict(Counter)
     for one in found:
-        if one.row and not one.right:
-            objectors[one.row] |= {layer for layer, fine in one.layers.items() if not fine} or {"none"}
-    rows: dict[str, set[str]] = defaultdict(set)
-    for row, layers in objectors.items():
-        if len(layers) == 1:
-            rows[next(iter(layers))].add(row)
+        objectors = [layer for layer, fine in one.layers.items() if not fine]
+        if not one.right and len(objectors) == 1 < len(one.layers):
+            rows[objectors[0]][one.row or one.name.split(" on ")[0]] += 1
     return rows
 
 
@@ -151,6 +169,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no file after so many")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--report", action="store_true", help="judge nothing, tell what is known")
     parser.add_argument("--thorough", action="store_true", help="measure every curve")
     return parser.parse_args()
 

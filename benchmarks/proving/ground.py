@@ -1,5 +1,6 @@
 """Cases of the proving ground: for each reference one challenge, and files that are right or wrong for it."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,13 +19,14 @@ from bughunt_mutator import Mutant, enumerate_tree, mutated
 from bughunt import references
 from bughunt.judge.case import Case
 from bughunt.judge.judge import Judge
+from bughunt.judge.program import ProgramError
 from bughunt.judge.verdict import Curve
 from bughunt.references import Reference
 from proving import proofs, rewrites, wrongs
+from proving.ledger import ROOT, Ledger, digest, judge_digest
 
-ROOT = Path(__file__).parents[2]
 HAND_MADE = ROOT / "tests" / "verdicts" / "ground"
-JUDGE = ROOT / "src" / "bughunt" / "judge"
+Prove = Callable[[Judge, Reference, Mapping[str, str]], "str | bool"]
 HIDDEN_SEEDS = tuple(range(7001, 7009))
 BROKEN_SEEDS, SEEDS = 3, 3
 ON_REPAIRED = (
@@ -143,23 +145,31 @@ def _mixed(found: Sequence[Mutant], seed: int, slug: str) -> list[Mutant]:
 
 
 class Ground:
-    """Judges files, and remembers what it found by a hash of all that it rests on."""
+    """Judges files; what is found of them goes into a ledger, and what it takes into a cache."""
 
-    def __init__(self, judge: Judge, *, thorough: bool = False, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        *,
+        thorough: bool = False,
+        folder: Path | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
         self.judge, self.thorough = judge, thorough
         default = Path(platformdirs.user_cache_dir("bughunt", appauthor=False)) / "ground"
-        self.folder = folder or default
+        self.folder, self.ledger = folder or default, ledger or Ledger()
 
     def case(self, reference: Reference, seed: int) -> tuple[Case, Mutant]:
-        """The first mutant, in an order drawn from the seed, that some tests see and some do not."""
+        """The first mutant, in an order drawn from the seed, that trains and that some tests see, not all."""
         bare = Case(reference.task, reference.files, reference.test_path)
         for mutant in _mixed(mutants(reference.slug), seed, "case " + reference.slug):
             files = mutated(reference.files, mutant)
-            tests = self._known(
+            tests = self._cached(
                 ["battery", *_texts(reference), files], lambda files=files: self._battery(files, bare)
             )
             if any(tests.values()) and not all(tests.values()):
-                return self._with_curves(reference, mutant, bare, tests), mutant
+                with contextlib.suppress(ProgramError):
+                    return self._with_curves(reference, mutant, bare, tests), mutant
         raise ValueError(f"no test of {reference.slug} sees any mutant")
 
     def right(self, reference: Reference, count: int, seed: int) -> Iterator[File]:
@@ -189,10 +199,15 @@ class Ground:
 
     def judged(self, file: File, case: Case, device: str = "cpu") -> Found:
         """The verdict, remembered for this very judge."""
-        reference = references.load(file.reference)
-        rest = [*_texts(reference), _own_text(), asdict(_stripped(case)), self.thorough, device]
-        seen = self._known(["judged", dict(file.files), *rest], lambda: self._judge(file, case))
-        return Found(file.reference, file.right, file.name, file.proof, file.row, **seen)
+        reference, judge = references.load(file.reference), judge_digest()
+        what = [dict(file.files), asdict(_stripped(case)), self.thorough, device]
+        key = digest("judged", what, rests_on(reference), judge)
+        line = self.ledger.get(key)
+        if line is None:
+            about = {"right": file.right, "name": file.name, "proof": file.proof, "row": file.row}
+            self._put(reference, key, {**about, **self._judge(file, case), "judge": judge})
+            line = self.ledger.get(key)
+        return found_of(line or {})
 
     def _judge(self, file: File, case: Case) -> dict[str, Any]:
         verdict = self.judge.judge(file.files, case, seeds_of(file.files), stop_early=not self.thorough)
@@ -216,8 +231,8 @@ class Ground:
         self, reference: Reference, mutant: Mutant, bare: Case, tests: Mapping[str, bool]
     ) -> Case:
         files = mutated(reference.files, mutant)
-        healthy = [self._curve(reference, reference.files, seed) for seed in HIDDEN_SEEDS]
         sick = [self._curve(reference, files, seed) for seed in HIDDEN_SEEDS[:BROKEN_SEEDS]]
+        healthy = [self._curve(reference, reference.files, seed) for seed in HIDDEN_SEEDS]
         return Case(
             bare.task,
             bare.reference_files,
@@ -232,19 +247,28 @@ class Ground:
         if not reference.task.trains:
             return None
         what = ["curve", *_texts(reference), dict(files), seed]
-        return Curve(**self._known(what, lambda: _short(self.judge.measure(files, reference.task, seed))))
+        return Curve(**self._cached(what, lambda: _short(self.judge.measure(files, reference.task, seed))))
 
     def _proved_equal(self, reference: Reference, file: File) -> str:
-        what = ["equal", *_texts(reference), dict(file.files)]
-        return str(self._known(what, lambda: proofs.equal(self.judge, reference, file.files)))
+        return str(self._proved("equal", reference, file, proofs.equal))
 
     def _proved_elsewhere(self, reference: Reference, file: File) -> bool:
-        what = ["elsewhere", *_texts(reference), dict(file.files)]
-        return bool(self._known(what, lambda: proofs.elsewhere(self.judge, reference, file.files)))
+        return bool(self._proved("elsewhere", reference, file, proofs.elsewhere))
 
-    def _known(self, what: Sequence[Any], find: Callable[[], Any]) -> Any:
-        key = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
-        path = self.folder / key
+    def _proved(self, what: str, reference: Reference, file: File, prove: Prove) -> str | bool:
+        key = digest(what, dict(file.files), rests_on(reference))
+        line = self.ledger.get(key)
+        if line is None:
+            self._put(reference, key, {what: prove(self.judge, reference, file.files)})
+            line = self.ledger.get(key) or {}
+        proof: str | bool = line[what]
+        return proof
+
+    def _put(self, reference: Reference, key: str, finding: Mapping[str, Any]) -> None:
+        self.ledger.put(key, {"reference": reference.slug, "of": rests_on(reference), **finding})
+
+    def _cached(self, what: Sequence[Any], find: Callable[[], Any]) -> Any:
+        path = self.folder / digest(*what)
         if path.exists():
             return json.loads(path.read_text(encoding="utf-8"))
         found = find()
@@ -254,6 +278,16 @@ class Ground:
             json.dump(found, open_file)
         os.replace(name, path)
         return found
+
+
+def rests_on(reference: Reference) -> str:
+    """A digest of a reference with its task and its tests."""
+    return digest(*_texts(reference))
+
+
+def found_of(line: Mapping[str, Any]) -> Found:
+    """A verdict as the ledger keeps it."""
+    return Found(**{name: line[name] for name in Found.__dataclass_fields__})
 
 
 def seeds_of(files: Mapping[str, str]) -> list[int]:
@@ -270,11 +304,6 @@ def _first(files: Sequence[File], count: int) -> Sequence[File]:
 def _texts(reference: Reference) -> list[Any]:
     task = (reference.folder / "task.py").read_text(encoding="utf-8")
     return [dict(reference.files), task, reference.test_path.read_text(encoding="utf-8")]
-
-
-@cache
-def _own_text() -> list[str]:
-    return [path.read_text(encoding="utf-8") for path in sorted(JUDGE.glob("*.py"))]
 
 
 def _short(curve: Curve) -> dict[str, Any]:

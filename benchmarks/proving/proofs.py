@@ -6,12 +6,15 @@ are the reference's, to the bit or to rounding. Wrong: a whole training on the s
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
+from bughunt import references
 from bughunt.judge.curves import measure
 from bughunt.judge.judge import Judge
 from bughunt.judge.program import ProgramError
+from bughunt.judge.verdict import Curve
 from bughunt.references import Reference
 from bughunt.task import Program
 
@@ -23,11 +26,9 @@ ROUNDING, ELSEWHERE = 2e-5, 1e-3
 def equal(judge: Judge, reference: Reference, files: Files) -> str:
     """How equality was shown: `bits` or `rounding`; empty where it was not."""
     try:
-        with judge.open(reference.files, reference.task) as one, judge.open(files, reference.task) as other:
-            model = one.build(SEED)
-            start = one.state(model)
-            ours = _run(reference, one, start)
-            yours = _run(reference, other, start)
+        start, ours = _known(judge, reference.slug)
+        with judge.open(files, reference.task) as program:
+            yours = _run(reference, program, start)
     except ProgramError:
         return ""
     if repr(ours) == repr(yours):
@@ -37,12 +38,12 @@ def equal(judge: Judge, reference: Reference, files: Files) -> str:
 
 def elsewhere(judge: Judge, reference: Reference, files: Files) -> bool:
     """Whether a training on one seed is not the reference's; False where it does not get to its end."""
+    ours = _whole(judge, reference.slug)
     try:
-        ours, yours = (judge.measure(one, reference.task, SEED) for one in (reference.files, files))
+        yours = _numbers(judge.measure(files, reference.task, SEED))
     except ProgramError:
         return False
-    sides = [[*curve.reported, *curve.values, *curve.metrics] for curve in (yours, ours)]
-    return apart(*sides) > ELSEWHERE
+    return apart(yours, ours) > ELSEWHERE
 
 
 def apart(yours: Sequence[float], ours: Sequence[float]) -> float:
@@ -54,6 +55,26 @@ def apart(yours: Sequence[float], ours: Sequence[float]) -> float:
         return float("inf")
     known = np.isfinite(one)
     return float(np.max(np.abs(mine - one)[known] / (np.abs(one[known]) + 1e-2), initial=0.0))
+
+
+@lru_cache(maxsize=1)
+def _known(judge: Judge, slug: str) -> tuple[Mapping[str, object], list[float]]:
+    """The reference's first weights, and what comes of them."""
+    reference = references.load(slug)
+    with judge.open(reference.files, reference.task) as program:
+        start = program.state(program.build(SEED))
+        return start, _run(reference, program, start)
+
+
+@lru_cache(maxsize=1)
+def _whole(judge: Judge, slug: str) -> list[float]:
+    """A whole training of the reference."""
+    reference = references.load(slug)
+    return _numbers(judge.measure(reference.files, reference.task, SEED))
+
+
+def _numbers(curve: Curve) -> list[float]:
+    return [*curve.reported, *curve.values, *curve.metrics]
 
 
 def _run(reference: Reference, program: Program, start: Mapping[str, object]) -> list[float]:

@@ -12,6 +12,7 @@ import torch
 from bughunt.judge.differential import distance, pinned_differential, yardstick
 from bughunt.judge.mapping import map_names
 from bughunt.judge.moments import equal_clouds, equal_moments
+from bughunt.judge.pinning import pin
 from bughunt.judge.program import open_program
 from bughunt.judge.zygote import Zygote
 from bughunt.task import Data, Measurement
@@ -154,6 +155,18 @@ def test_arrays_are_compared_themselves(zygote):
     assert compare(zygote, ARRAYS, ARRAYS, task).passed
     other = ARRAYS.replace('        model["bias"] -= cfg.lr *', '        model["bias"] -= 0.2 *')
     assert not compare(zygote, other, ARRAYS, task).passed
+
+
+@pytest.mark.parametrize(
+    ("first", "symmetric"),
+    [("np.eye(3)", True), ("np.tile(np.eye(3), (4, 1, 1))", True), ("np.zeros((3, 3))", False)],
+)
+def test_a_pinned_covariance_stays_its_own_transpose(zygote, first, symmetric):
+    text = ARRAYS.replace('"bias": np.zeros(1)', f'"bias": np.zeros(1), "spread": {first}')
+    with open_program(zygote, {"train.py": text}, rng="numpy") as program:
+        spread = pin(program, replace(TASK, rng="numpy"), 7, "default").weights["spread"]
+    assert np.array_equal(spread, np.swapaxes(spread, -1, -2)) == symmetric
+    assert np.ptp(spread) > 0
 
 
 def test_moments_accept_other_draws_and_see_another_distribution(zygote):

@@ -165,10 +165,19 @@ class _Recorder:
 def _noisy(name: str, value: Value, rng: np.random.Generator, noise: float) -> Value:
     if noise == 0:
         return value
-    moved = array(value) + rng.normal(0.0, noise, tuple(value.shape))
+    exact = array(value)
+    moved = exact + rng.normal(0.0, noise, exact.shape)
+    if _is_symmetric(exact):  # a covariance: programs may read either half of it
+        moved = (moved + np.swapaxes(moved, -1, -2)) / 2
     if name.endswith(RUNNING[1]):
         moved = np.abs(moved) + 0.1
     return like(moved, value)
+
+
+def _is_symmetric(value: np.ndarray) -> bool:
+    """Whether it is a matrix, or a stack of them, that is its own transpose and not merely zero."""
+    square = value.ndim >= 2 and value.shape[-1] == value.shape[-2] > 1
+    return square and bool(value.any()) and np.array_equal(value, np.swapaxes(value, -1, -2))
 
 
 def _nudged(value: Value, rng: np.random.Generator) -> Value:

@@ -1,0 +1,88 @@
+"""What the proving ground has found so far: one line of JSON a finding, in a file that is kept with the code.
+
+A finding names by hashes all that it rests on: the program, its reference with task and tests, and for a
+verdict the modules of the judge that decide. Those of another reference or judge are stale: they are passed
+over, and dropped when the file is next written whole.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+JUDGE = ROOT / "src" / "bughunt" / "judge"
+DECIDING = (
+    "battery",
+    "curves",
+    "decision",
+    "differential",
+    "familiar",
+    "hearing",
+    "lending",
+    "mapping",
+    "models",
+    "moments",
+    "pinning",
+)
+MEASURED = ROOT / "benchmarks" / "measured" / "verdicts.jsonl"
+
+
+def digest(*parts: Any) -> str:
+    """Sixteen hexadecimal digits of whatever JSON can write."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def judge_digest() -> str:
+    """Of the modules that decide, without comments, docstrings and layout."""
+    return digest(*(_bare((JUDGE / f"{name}.py").read_text(encoding="utf-8")) for name in DECIDING))
+
+
+def _bare(text: str) -> str:
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+class Ledger:
+    """The findings of one file, by their keys; several processes may append to it."""
+
+    def __init__(self, path: Path = MEASURED) -> None:
+        self.path = path
+        self._known = {line["key"]: line for line in self._lines()}
+
+    def get(self, key: str) -> Mapping[str, Any] | None:
+        return self._known.get(key)
+
+    def put(self, key: str, finding: Mapping[str, Any]) -> None:
+        """Add a finding, on the disk too."""
+        line = {"key": key, **finding}
+        self._known[key] = line
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, sort_keys=True) + "\n")
+
+    def fresh(self, rests_on: Mapping[str, str], judge: str) -> list[Mapping[str, Any]]:
+        """The findings on references as they are, and of this judge where a verdict is among them."""
+        lines = (line for line in self._known.values() if rests_on.get(line["reference"]) == line["of"])
+        return [line for line in lines if line.get("judge", judge) == judge]
+
+    def write(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """These findings and no others, sorted so that a change shows as one."""
+        ordered = sorted(lines, key=lambda line: (line["reference"], "outcome" in line, line["key"]))
+        text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in ordered)
+        self.path.write_text(text, encoding="utf-8")
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        if not self.path.exists():
+            return
+        for text in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield json.loads(text)
+            except ValueError:  # the end of a run that was killed while it wrote
+                continue
