@@ -1,5 +1,6 @@
 """The judge on the cases of tests/verdicts: a program, and the verdict that it deserves."""
 
+import resource
 import runpy
 import tomllib
 from dataclasses import replace
@@ -181,3 +182,20 @@ def test_a_pasted_reference_is_flagged_in_a_ranked_game_only(judge, case):
     honest = judge.judge(cover, ranked, SEEDS[:1])
     assert (honest.outcome, honest.change.lines, honest.change.par) == (Outcome.SOLVED, 1, 1)
     assert judge.judge(plain, replace(ranked, ranked=False), SEEDS[:1]).outcome is Outcome.SOLVED
+
+
+def test_a_text_that_burdens_its_reader_burdens_a_worker_within_its_limits(case):
+    deep = "x = " + "+".join(["[1]"] * 400_000)
+    with Judge(limits=Limits(memory_bytes=700 << 20, cpu_seconds=20)) as strict:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        verdict = strict.judge({"train.py": deep}, case, SEEDS[:1])
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert verdict.outcome in (Outcome.ERROR, Outcome.TIMEOUT)
+    assert grown < 100 << 10  # KiB
+
+
+def test_what_is_said_last_is_kept(judge, case):
+    last = 'import sys\nsys.stderr.write("x" * 60_000 + "the end")\nraise SystemExit(3)\n'
+    verdict = judge.judge({"train.py": last}, case, SEEDS[:1])
+    assert verdict.outcome is Outcome.ERROR
+    assert verdict.output.endswith("the end")

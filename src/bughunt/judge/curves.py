@@ -192,7 +192,7 @@ class Comparison:
     recovery: float | None
     seeds: int
     same: bool = False  # every curve is the reference's own of the same seed
-    still: bool = False  # one of them stands still where the reference's own of the same seed moves
+    still: bool = False  # one of them stands still where the reference learns on, on every seed
 
 
 def compare(
@@ -232,18 +232,22 @@ def _same(mine: Curve, theirs: Curve) -> bool:
 
 
 def stands_still(yours: Sequence[Curve], reference: Sequence[Curve]) -> bool:
-    """Whether no weight changes for a while in which the reference learns on, from the same seed."""
-    known = {curve.seed: curve for curve in reference}
-    pairs = [(curve, known[curve.seed]) for curve in yours if curve.seed in known]
-    return any(_longest(_resting(mine, theirs)) >= STILL for mine, theirs in pairs)
+    """Whether no weight changes for a while in which the reference learns on, whatever its seed."""
+    changes = [_changes(curve) for curve in reference]
+    learns = [all(of) for of in zip(*changes, strict=False)]
+    return any(_longest(_resting(curve, learns)) >= STILL for curve in yours)
 
 
-def _resting(mine: Curve, theirs: Curve) -> list[bool]:
-    """For each probe but the first whether it is as the one before it, and the reference's is not."""
-    moved = [any(ratios) for ratios in zip(*mine.update_ratios.values(), strict=True)]
-    here, there = ([one != other for one, other in pairwise(curve.values)] for curve in (mine, theirs))
-    probes = enumerate(zip(here, there, strict=False), 1)
-    return [yours and not own and not any(moved[at : at + 1]) for at, (own, yours) in probes]
+def _changes(curve: Curve) -> list[bool]:
+    """For each probe but the first whether it is another than the one before."""
+    return [one != other for one, other in pairwise(curve.values)]
+
+
+def _resting(curve: Curve, learns: Sequence[bool]) -> list[bool]:
+    """The probes but the first at which the reference has learnt and this program not moved a weight."""
+    moved = [any(ratios) for ratios in zip(*curve.update_ratios.values(), strict=True)]
+    probes = enumerate(zip(_changes(curve), learns, strict=False), 1)
+    return [due and not own and not any(moved[at : at + 1]) for at, (own, due) in probes]
 
 
 def _longest(flags: Iterable[bool]) -> int:

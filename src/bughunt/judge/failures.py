@@ -4,6 +4,8 @@ from pathlib import Path
 
 import torch
 
+from bughunt.judge.reading import UnreadableError
+
 MESSAGE_LENGTH = 2000
 
 
@@ -20,6 +22,8 @@ def describe(error: BaseException, folder: Path) -> dict[str, str]:
 def kind_of(error: BaseException, place: str) -> str:
     if isinstance(error, ContractError):
         return "contract"
+    if isinstance(error, UnreadableError):
+        return "syntax"
     if isinstance(error, SystemExit):
         return "exit"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
@@ -31,7 +35,7 @@ def kind_of(error: BaseException, place: str) -> str:
 
 def message_of(error: BaseException) -> str:
     text = str(error)
-    if not isinstance(error, ContractError):
+    if not isinstance(error, ContractError | UnreadableError):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return text[:MESSAGE_LENGTH].encode("utf-8", "replace").decode()
 

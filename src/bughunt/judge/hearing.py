@@ -1,7 +1,7 @@
 """One judgement: the evidence as it comes in, and when there is enough of it."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bughunt.judge.judge import Judge
 
 PIN_SEEDS = 2
+READABLE = 400_000  # characters of a program
 
 OUTCOMES = {
     "contract": Outcome.CONTRACT,
@@ -55,8 +56,7 @@ class Hearing:
     def verdict(self, *, tests: bool, curves: bool) -> Verdict:
         """Everything asked for, in order of what it costs."""
         trains = self._case.task.trains
-        if trains:
-            self._rehearse()
+        self._rehearse()
         if tests:
             self._run_tests()
         if tests and trains:
@@ -84,26 +84,34 @@ class Hearing:
             curves=self._curves,
             differential=_decisive(self._differentials),
             detail=detail,
-            output=self._output,
-            layer="run",
+            output=error.output or self._output,
+            layer="syntax" if error.kind == "syntax" else "run",
         )
+
+    @contextmanager
+    def _opened(self) -> Iterator[RemoteProgram]:
+        """The program in a fresh worker, and in the end all that it has printed there."""
+        program = self._judge.open(self._files, self._case.task, self._device)
+        try:
+            with program:
+                yield program
+        finally:
+            self._output = program.output
 
     def _rehearse(self) -> None:
         """Every part of the contract once, so that what does not run is told in seconds."""
         task, seed = self._case.task, self._seeds[0]
         config = task.configurations[self._case.configuration]
-        with self._judge.open(self._files, task, self._device) as program:
-            try:
-                data = task.data(seed)
-                model = program.build(seed, **config)
-                program.parameters(model)  # what is no model is told here
-                run = program.train(model, data.train, seed, **config)
-                if not run.next(1):
-                    message = "train ends before its first update"
-                    raise ProgramError("contract", message)
-                measure(program, task, model, data.held_out)
-            finally:
-                self._output = program.output
+        with self._opened() as program:
+            if not task.trains:
+                return
+            data = task.data(seed)
+            model = program.build(seed, **config)
+            program.parameters(model)  # what is no model is told here
+            run = program.train(model, data.train, seed, **config)
+            if not run.next(1):
+                raise ProgramError("contract", "train ends before its first update")
+            measure(program, task, model, data.held_out)
 
     def _run_tests(self) -> None:
         """All that do not train for long."""
@@ -169,11 +177,10 @@ class Hearing:
         )
 
     def _measure_first(self, stack: ExitStack) -> None:
-        case = self._case
-        program = stack.enter_context(self._judge.open(self._files, case.task, self._device))
+        program = stack.enter_context(self._opened())
         model = self._measure(program, self._seeds[0])
         if self._lender:
-            named = self._judge.named(program, self._files, case, self._device)
+            named = self._judge.named(program, self._files, self._case, self._device)
             self._lender.loan = Loan(named, model, self._curves[0].reported)
 
     def _measure_others(self) -> None:
@@ -181,20 +188,17 @@ class Hearing:
             if self._stop_early and (why := settled(self._evidence())):
                 self._stopped = why
                 return
-            with self._judge.open(self._files, self._case.task, self._device) as program:
+            with self._opened() as program:
                 self._measure(program, seed)
 
     def _measure(self, program: RemoteProgram, seed: int) -> Model:
-        try:
-            model, curve = trained(
-                program,
-                self._case.task,
-                seed,
-                self._case.configuration,
-                on_probe=lambda *probe: self._tell("probe", probe),
-            )
-        finally:
-            self._output = program.output
+        model, curve = trained(
+            program,
+            self._case.task,
+            seed,
+            self._case.configuration,
+            on_probe=lambda *probe: self._tell("probe", probe),
+        )
         self._curves.append(curve)
         self._tell("curve", curve)
         return model
@@ -229,14 +233,21 @@ class Hearing:
 
     def _pasted(self) -> bool:
         case = self._case
+        if case.ranked and self._too_long:
+            return True  # for a person to say
         try:
             return case.ranked and pasted(self._files, case.handed_out, case.reference_files)
         except RecursionError:
             return False
 
+    @property
+    def _too_long(self) -> bool:
+        """Whether reading the files here, where no limits hold, would be a burden."""
+        return sum(map(len, self._files.values())) > READABLE
+
     def _change(self) -> Change | None:
         case = self._case
-        if not case.handed_out or not case.repaired:
+        if not case.handed_out or not case.repaired or self._too_long:
             return None
         try:
             return change(case.handed_out, self._files, case.repaired)

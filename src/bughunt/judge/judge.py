@@ -1,11 +1,10 @@
 """The judge: from a program's files to a verdict.
 
-Cheapest first: syntax, a rehearsal, the behaviour tests, the pinned differential, the moments where a repair
+Cheapest first: a rehearsal, the behaviour tests, the pinned differential, the moments where a repair
 draws its random numbers differently, and the curves, as many as can still change the outcome.
 """
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -22,8 +21,9 @@ from bughunt.judge.limits import Limits
 from bughunt.judge.memory import remembering
 from bughunt.judge.moments import equal_moments
 from bughunt.judge.program import ProgramError, RemoteProgram, open_program
+from bughunt.judge.reading import syntax_error
 from bughunt.judge.sandbox.fence import Tier
-from bughunt.judge.verdict import Curve, Differential, Outcome, TestResult, Verdict
+from bughunt.judge.verdict import Curve, Differential, TestResult, Verdict
 from bughunt.judge.zygote import Launcher, Zygote
 from bughunt.task import Program, Task
 
@@ -75,8 +75,6 @@ class Judge:
         """
         begun = time.monotonic()
         case = replace(case, task=remembering(case.task))
-        if mistake := syntax_error(files):
-            return Verdict(Outcome.ERROR, 0.0, detail=mistake, layer="syntax")
         hearing = Hearing(
             self,
             files,
@@ -195,22 +193,6 @@ class Judge:
             limits=self._limits,
             rng=task.rng,
         )
-
-
-def syntax_error(files: Files) -> str:
-    """The first mistake that keeps a file from being read, or nothing; no worker is needed."""
-    for path, text in sorted(files.items()):
-        if not path.endswith(".py"):
-            continue
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                compile(text, path, "exec", dont_inherit=True)
-        except SyntaxError as error:
-            return f"{path} line {error.lineno or 1}: {type(error).__name__}: {error.msg}"
-        except (ValueError, RecursionError, MemoryError) as error:
-            return f"{path}: {type(error).__name__}: {error}"
-    return ""
 
 
 def _nobody(kind: str, payload: object) -> None:

@@ -14,8 +14,8 @@ from bughunt.judge.limits import Limits
 from bughunt.judge.zygote import Launcher, Process
 from bughunt.task import Model
 
-Kind = Literal["error", "exit", "contract", "timeout", "memory", "protocol", "infra"]
-Reported = ("error", "exit", "contract", "memory")  # what a worker can say of itself
+Kind = Literal["error", "exit", "contract", "syntax", "timeout", "memory", "protocol", "infra"]
+Reported = ("error", "exit", "contract", "syntax", "memory")  # what a worker can say of itself
 Value = Any
 
 NUMBERS = itertools.count(1)  # of kept objects; never twice, so that a handle fits one program alone

@@ -33,6 +33,7 @@ from bughunt.judge.models import (
     state_of,
     total_norm,
 )
+from bughunt.judge.reading import UnreadableError, syntax_error
 
 BROKEN = 70  # exit status of a worker whose own code failed
 CHANNEL = 3
@@ -144,6 +145,8 @@ class Worker:
     # --- the contract ---
 
     def op_load(self, files: dict[str, str]) -> None:
+        if mistake := syntax_error(files):
+            raise UnreadableError(mistake)
         for name, text in files.items():
             path = self.folder / check_name(name)
             path.parent.mkdir(parents=True, exist_ok=True)
