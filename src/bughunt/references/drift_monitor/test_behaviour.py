@@ -113,6 +113,13 @@ def test_the_fit_is_the_likeliest(program, seed):
     assert np.abs(slope).max() < 1e-6
 
 
+def test_the_fit_takes_as_many_rounds_as_it_is_given(program, seed):
+    points, labels = _rows(np.random.default_rng(seed), 150)
+    x, pull = np.column_stack([points, np.ones(150)]), 0.8 * np.diag([1.0, 1.0, 1.0, 0.0])
+    expected = np.linalg.solve(x.T @ x / 4 + pull, x.T @ (labels - 0.5))  # Newton's first step from zero
+    assert np.allclose(program.call("fit", points, labels, 0.8, 1), expected, atol=1e-6)
+
+
 def test_answers_are_those_of_the_sign(program):
     weights, points = np.array([1.0, -2.0, 0.5]), np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 1.0], [-0.4, 0.0]])
     assert np.asarray(program.call("answers", weights, points)).tolist() == [1, 0, 1, 1]

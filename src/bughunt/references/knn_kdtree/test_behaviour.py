@@ -183,10 +183,11 @@ def test_a_label_is_that_of_most_neighbours(program, seed):
     points, labels = _groups(seed)
     queries = _groups(seed + 1, 40)[0]
     mean, scale = points.mean(axis=0), points.std(axis=0)
-    found = program.call("classify", points, labels, queries, 6)
     known = (points - mean) / scale
-    expected = [_majority(known, list(labels), query, 6) for query in (queries - mean) / scale]
-    assert list(found) == expected
+    for count in (1, 6, 25):
+        found = program.call("classify", points, labels, queries, count)
+        expected = [_majority(known, list(labels), query, count) for query in (queries - mean) / scale]
+        assert list(found) == expected
 
 
 def test_units_of_the_features_do_not_matter(program, seed):

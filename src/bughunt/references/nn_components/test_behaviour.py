@@ -77,6 +77,27 @@ def test_batch_normalisation_is_that_of_torch(program, seed, training):
     _compare(program, seed, part, oracle, 2 * _draw(seed + 1, (5, 4))[0] - 1)
 
 
+def test_batch_normalisation_has_the_usual_settings(program, seed):
+    part, oracle = _part(program, "BatchNorm", 4), nn.BatchNorm1d(4).double()
+    for x in _draw(seed, (7, 4), (6, 4)):
+        program.call_method(part, "__call__", 3e-3 * x + 2)
+        oracle(3e-3 * x + 2)
+    program.train_mode(part, False)
+    oracle.eval()
+    _compare(program, seed, part, oracle, 3e-3 * _draw(seed + 1, (5, 4))[0])
+    program.train_mode(part, True)
+    oracle.train()
+    _compare(program, seed, part, oracle, 3e-3 * _draw(seed + 1, (5, 4))[0])
+
+
+def test_a_batch_far_from_zero_is_normalised_as_well(program, seed):
+    part = program.call("BatchNorm", 4, keep=True)
+    (x,) = _draw(seed, (50, 4))
+    found = program.call_method(part, "__call__", (x + 3000).float(), keep=True)
+    expected = (x - x.mean(dim=0)) / x.std(dim=0, unbiased=False)
+    torch.testing.assert_close(program.call_method(found, "detach").double(), expected, atol=5e-3, rtol=5e-3)
+
+
 def test_layer_normalisation_is_that_of_torch(program, seed):
     (x,) = _draw(seed, (3, 5, 6))
     _compare(program, seed, _part(program, "LayerNorm", 6), nn.LayerNorm(6), 4 * x + 3)
@@ -231,6 +252,12 @@ def test_a_loss_is_that_of_torch(program, seed, case):
     else:
         call = lambda *h: program.call(name, *h, keep=True, **settings)  # noqa: E731
         _agree(program, call, function, inputs, seed)
+
+
+def test_a_single_row_has_a_loss_of_its_own(program, seed):
+    logits, targets = _questions("classes", seed)
+    found = program.call("cross_entropy", logits[:1], targets[:1], reduction="none")
+    torch.testing.assert_close(found, F.cross_entropy(logits[:1], targets[:1], reduction="none"))
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
