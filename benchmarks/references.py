@@ -114,12 +114,17 @@ def look_at(slug: str, judge: Meter, chosen: argparse.Namespace, end: float) -> 
     mutants = enumerate_tree(reference.files)
     if record.health is None or record.health.key != health_key(reference):
         record.health = _health(judge, reference, mutants)
-    picked = {fate_key(reference, mutant): mutant for mutant in sample(mutants, chosen.mutants)}
-    record.fates = {key: fate for key, fate in record.fates.items() if key in picked}
+    current = {fate_key(reference, mutant) for mutant in mutants}
+    record.fates = {key: fate for key, fate in record.fates.items() if key in current}
+    picked = sample(mutants, chosen.mutants)
+    if picked and reference.task.trains and not record.health.curves:
+        curves, metrics = _curves(judge, reference.files, reference.task, HEALTHY)
+        record.health = replace(record.health, curves=curves, metrics=metrics)
     record.write()
-    for key, mutant in picked.items():
+    for mutant in picked:
         if time.monotonic() > end:
             break
+        key = fate_key(reference, mutant)
         before = record.fates.get(key) or _unknown(reference, mutant)
         record.fates[key] = _judged(judge, reference, mutant, before, record, chosen.curves)
         if record.fates[key] != before:
@@ -137,11 +142,9 @@ def sample(mutants: Sequence[Mutant], count: int) -> list[Mutant]:
 
 
 def _health(judge: Meter, reference: Reference, mutants: Sequence[Mutant]) -> Health:
-    task = reference.task
     judge.reset()
     report = measure(judge, reference.slug)
     seconds = judge.seconds()
-    curves, metrics = _curves(judge, reference.files, task, HEALTHY)
     return Health(
         key=health_key(reference),
         lines=sum(text.count("\n") for text in reference.files.values()),
@@ -152,8 +155,8 @@ def _health(judge: Meter, reference: Reference, mutants: Sequence[Mutant]) -> He
         passed=report["ok"],
         operators=len({mutant.operator for mutant in mutants}),
         proposals=len(mutants),
-        curves=curves,
-        metrics=metrics,
+        curves=(),
+        metrics=(),
     )
 
 

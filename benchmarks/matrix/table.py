@@ -55,7 +55,7 @@ def _row(record: Record) -> str:
     health, fates = record.health, list(record.fates.values())
     assert health is not None
     looked = [fate for fate in fates if fate.curve is not None]
-    excused = len(record.reasons)
+    excused = sum(fate.name in record.reasons for fate in record.survivors)
     cells = [
         record.slug,
         health.lines,
@@ -68,9 +68,9 @@ def _row(record: Record) -> str:
         f"{sum(fate.looks for fate in looked)} of {len(looked)}" if health.target else "-",
         sum(bool(fate.test) for fate in fates),
         sum(bool(fate.test or fate.looks) for fate in fates),
-        sum(bool(fate.equal and not fate.test and not fate.looks) for fate in fates) + excused,
+        sum(bool(fate.equal) for fate in fates) + excused,
         len(record.survivors) - excused,
-        f"{record.share:.0%}",
+        f"{record.share:.0%}" if fates else "-",
     ]
     return _line(cells)
 
@@ -87,14 +87,17 @@ def _reached(metrics: Sequence[float]) -> str:
 
 def _sums(known: Sequence[Record]) -> str:
     healths = [record.health for record in known if record.health]
-    enough = sum(record.share >= WANTED for record in known)
+    tried = [record for record in known if record.fates]
+    enough = sum(record.share >= WANTED for record in tried)
     slowest = max((record.health.cpu_seconds, record.slug) for record in known if record.health)
     seconds = sum(health.check_seconds for health in healths)
-    return (
-        f"{len(known)} programs. All trainings and tests take {seconds:.0f} CPU "
-        f"seconds,\nthe longest training (`{slowest[1]}`) {slowest[0]:.1f}. In {enough} programs "
-        f"{WANTED:.0%} or more of the mutants\nthat behave differently are killed.\n"
-    )
+    lines = [
+        f"{len(known)} programs. All trainings and tests take {seconds:.0f} CPU seconds;",
+        f"the longest training (`{slowest[1]}`) takes {slowest[0]:.1f}.",
+        f"In {enough} of the {len(tried)} programs whose mutants were tried {WANTED:.0%} or more are killed",
+        "of those that behave differently.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _survivors(record: Record) -> str:
