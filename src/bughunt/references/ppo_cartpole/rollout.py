@@ -34,19 +34,19 @@ def play(model: Agent, carts: Carts, length: int) -> Rollout:
         chances = log_policy(model, seen)
         actions = choose(chances)
         reached, rewards, terminated, truncated = carts.step(actions)
-        ticks.append(
-            (
-                seen,
-                actions,
-                log_chance(chances, actions),
-                rewards,
-                value(model, seen),
-                value(model, reached),
-                terminated,
-                terminated | truncated,
-            )
-        )
-    return Rollout(*(torch.stack(column) for column in zip(*ticks, strict=True)))
+        over = terminated | truncated
+        ticks.append((seen, actions, log_chance(chances, actions), reached, rewards, terminated, over))
+    seen, actions, chances, reached, rewards, terminated, over = map(torch.stack, zip(*ticks, strict=True))
+    return Rollout(
+        seen=seen,
+        actions=actions,
+        chances=chances,
+        rewards=rewards,
+        values=value(model, seen),
+        next_values=value(model, reached),
+        terminated=terminated,
+        over=over,
+    )
 
 
 def advantages(

@@ -161,16 +161,37 @@ def test_large_scores_stay_finite(program, seed):
     assert math.isfinite(float(program.call("loss", model, c, o, torch.arange(100).view(20, 5))))
 
 
+def _single(program, model, center_name, context_name):
+    """The one pair of the last update and its negatives, as the gradients tell them, with their loss."""
+    state, gradients = program.state(model), program.gradients(model)
+    (center,) = gradients[center_name].abs().sum(dim=1).nonzero().flatten().tolist()
+    vector = state[center_name][center].double()
+    answer, loss = None, 0.0
+    for word in gradients[context_name].abs().sum(dim=1).nonzero().flatten().tolist():
+        score = float(vector @ state[context_name][word].double())
+        pull = float(gradients[context_name][word].double() @ vector / (vector @ vector))
+        if pull < 0:  # towards the centre: the context
+            assert answer is None
+            answer, times = word, -1
+        else:
+            times = round(pull * (1 + math.exp(-score)))
+            assert times >= 1
+        loss += abs(times) * math.log1p(math.exp(times / abs(times) * score))
+    return (center, answer), loss
+
+
 def test_the_reported_loss_is_that_of_the_batch_before_its_update(program, seed):
     data = _given(seed)
-    config = {"batch": 90, "steps": 4, "lr": 0.0}
+    config = {"batch": 1, "steps": 12, "lr": 0.0}
     model = _noisy(program, seed, **config)
-    center, context = (program.state(model)[n].double() for n in _tables(program, model))
-    expected = []
-    for c, o, n in _batches(program, data, 4, seed, **config):
-        rows = zip(*(torch.as_tensor(part).tolist() for part in (c, o, n)), strict=True)
-        expected.append(_loss_by_loops(center, context, list(rows)))
-    assert program.train(model, data, seed, **config).next(4) == pytest.approx(expected, rel=1e-3)
+    names, near = _tables(program, model), _near(data, program.config(**config)["window"])
+    program.watch_gradients(model, True)
+    run = program.train(model, data, seed, **config)
+    for _ in range(12):
+        (reported,) = run.next()
+        pair, expected = _single(program, model, *names)
+        assert reported == pytest.approx(expected, rel=1e-3)
+        assert pair[0] in {center for center, _ in near}
 
 
 def test_shares_and_chances_follow_their_formulas(program, seed):
@@ -247,21 +268,20 @@ def test_frequent_words_are_thinned_out_as_their_chance_says(program, seed):
 
 def test_only_words_of_the_batch_get_a_gradient(program, seed):
     data = _given(seed)
-    config = {"batch": 12, "steps": 3, "lr": 0.0}
+    config = {"batch": 3, "steps": 6, "lr": 0.0, "negatives": 4}
     model = _noisy(program, seed, **config)
     center, context = _tables(program, model)
-    (c, o, n), (c2, _, _) = _batches(program, data, 2, seed, **config)
     program.watch_gradients(model, True)
     run = program.train(model, data, seed, **config)
-    run.next()
-    gradients = program.gradients(model)
-    touched = set(gradients[center].abs().sum(dim=1).nonzero().flatten().tolist())
-    assert touched == set(torch.as_tensor(c).tolist())
-    touched = set(gradients[context].abs().sum(dim=1).nonzero().flatten().tolist())
-    assert touched == set(torch.as_tensor(o).tolist()) | set(torch.as_tensor(n).flatten().tolist())
-    run.next()
-    touched = set(program.gradients(model)[center].abs().sum(dim=1).nonzero().flatten().tolist())
-    assert touched == set(torch.as_tensor(c2).tolist())
+    met = set()
+    for _ in range(6):
+        run.next()
+        gradients = program.gradients(model)
+        touched = set(gradients[center].abs().sum(dim=1).nonzero().flatten().tolist())
+        assert 1 <= len(touched) <= 3
+        assert 1 <= len(gradients[context].abs().sum(dim=1).nonzero()) <= 3 * 5
+        met |= touched
+    assert len(met) > 3
 
 
 def test_the_rate_falls_on_a_line(program, seed):
@@ -270,12 +290,14 @@ def test_the_rate_falls_on_a_line(program, seed):
     config = {"batch": 6, "steps": 30, "lr": 1e-3, "negatives": 2}
     model = _noisy(program, seed, **config)
     center, _ = _tables(program, model)
+    program.watch_gradients(model, True)
     run, seen = program.train(model, data, seed, **config), set()
     before = program.state(model)[center]
-    for step, (c, _, _) in enumerate(_batches(program, data, 30, seed, **config)):
+    for step in range(30):
         run.next()
         after = program.state(model)[center]
-        new = [word for word in set(torch.as_tensor(c).tolist()) if word not in seen]
+        touched = program.gradients(model)[center].abs().sum(dim=1).nonzero().flatten().tolist()
+        new = [word for word in touched if word not in seen]
         seen.update(new)
         if new:
             move = float((after - before)[new].abs().median())
