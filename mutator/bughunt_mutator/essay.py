@@ -11,6 +11,9 @@ from bughunt_mutator.rows import Row, load_rows
 
 DEEP_CRIME = "https://doi.org/10.1145/3460319.3464825"
 HUMBATOVA = "https://arxiv.org/abs/1910.11015"
+NEEDS_A_RUN = (
+    "**Where it is found.** Only in a program that was run: the shapes are needed to know that it fits."
+)
 NOTE = "<!-- Written by `bughunt operators docs`. Change the operators or rows.toml instead. -->"
 
 
@@ -25,6 +28,7 @@ def essay(operator: Operator) -> str:
             f"**How it shows.** {operator.symptom}{_classes(rows)}",
             f"**What happens.** {operator.mechanism}",
             _probe(operator),
+            *([NEEDS_A_RUN] if operator.facts else []),
             f"**How to repair it.** {operator.repair}",
             *_elsewhere(rows),
             _evidence(operator),

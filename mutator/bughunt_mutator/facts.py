@@ -112,7 +112,9 @@ def told(text: str, words: Mapping[str, str]) -> Facts:
     places = Places(text)
     found: dict[Span, Seen] = {}
     for node in ast.walk(places.tree):
-        if isinstance(node, ast.expr) and (word := words.get(ast.unparse(node))) is not None:
+        if not isinstance(node, ast.expr) or not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+            continue
+        if (word := words.get(ast.unparse(node))) is not None:
             found[places.span(node)] = Seen((_told(word),))
     return found
 

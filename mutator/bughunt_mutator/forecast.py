@@ -73,7 +73,8 @@ class Forecast:
         if same(old, new, lambda node: scene.seen(site, node).facts, self.aliases):
             return Outcome.SAME
         outcomes = [self._moment(scene, site, old, new, moment) for moment in scene.moments(site)]
-        return next(outcome for outcome in Outcome if outcome in outcomes or outcome is Outcome.UNKNOWN)
+        worst = (Outcome.MISFIT, Outcome.UNKNOWN, Outcome.OTHER, Outcome.FITS)
+        return next((outcome for outcome in worst if outcome in outcomes), Outcome.UNKNOWN)
 
     def _moment(self, scene: Scene, site: Site, old: ast.stmt, new: ast.stmt, moment: int) -> Outcome:
         try:
@@ -115,7 +116,10 @@ class Scene:
         self._lengths: dict[int, int] = {}
         self._moments: dict[int, list[int]] = {}
         self.bound: dict[str, list[int]] = {}  # where the statements end that give a name a value
+        self.loaded: dict[str, list[int]] = {}
         for node in _own_nodes(function):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                self.loaded.setdefault(node.id, []).append(self.places.span(node)[0])
             if isinstance(node, ast.expr):
                 self._note(ast.unparse(node), self.places.span(node)[0], forecast.facts, node)
             elif isinstance(node, ast.stmt):
@@ -172,6 +176,11 @@ class Scene:
             self._moments[key] = [at for at in times if self._agrees(site, at)]
         return self._moments[key]
 
+    def reads_outside(self, names: set[str], start: int, end: int) -> bool:
+        """Whether one of the names is read in the function before one place or after another."""
+        loads = (at for name in names for at in self.loaded.get(name, ()))
+        return any(not start <= at < end for at in loads)
+
     def times(self, site: Site) -> int:
         """How often a statement was looked at, as most of its expressions say."""
         key = id(site.statement)
@@ -210,7 +219,7 @@ class _Walk:
         self.changes: dict[str, Fact | None] = {}
 
     def outcome(self, old: ast.stmt, new: ast.stmt) -> Outcome:
-        found, before = self._computed(new, old), self._recorded(_value(old))
+        found, before = self._computed(new, old), self._before(old)
         if isinstance(new, HEADED):
             return Outcome.FITS if found is not None else Outcome.UNKNOWN
         if found is None or before is None:
@@ -223,26 +232,26 @@ class _Walk:
 
     def _followed(self) -> Outcome:
         """What comes of names that are something else, in the statements after the edited one."""
-        for count, statement in enumerate(_inner(self.site.following)):
+        start, used = self.site.span[0], set[str]()
+        changed = set(self.changes)
+        for statement in list(_inner(self.site.following))[:FOLLOWED]:
             self.site = self.scene.sites.get(id(statement), self.site)
-            if not _reads(statement).isdisjoint(self.changes):
-                found = self._computed(statement, statement)
-                if isinstance(statement, ast.Return | ast.Expr) or count > FOLLOWED:
-                    before = self._recorded(_value(statement))
-                    if found is None or before is None or _shape(found) != _shape(before):
-                        return Outcome.OTHER
-                elif not self._next(statement, found):
+            if touched := _reads(statement) & set(self.changes):
+                used |= touched
+                if not self._next(statement):
                     return Outcome.OTHER
+                changed |= set(self.changes)
             elif isinstance(statement, ast.Assign):
                 for name in _names(statement.targets):
                     self.changes.pop(name, None)
-        return Outcome.FITS
+        stays = changed <= used and not self.scene.reads_outside(changed, start, self.site.span[1])
+        return Outcome.FITS if stays else Outcome.OTHER
 
-    def _next(self, statement: ast.stmt, found: Fact | None) -> bool:
+    def _next(self, statement: ast.stmt) -> bool:
         """Note what a statement makes of the changes; whether it can be followed."""
+        found, before = self._computed(statement, statement), self._before(statement)
         if isinstance(statement, HEADED):
             return True
-        before = self._recorded(_value(statement))
         if found is None or before is None:
             return False
         if _shape(found) == _shape(before):
@@ -250,6 +259,13 @@ class _Walk:
                 self.changes.pop(name, None)
             return True
         return isinstance(statement, ast.Assign) and self._note(statement.targets, found)
+
+    def _before(self, statement: ast.stmt) -> Fact | None:
+        """What a statement computed in the run."""
+        changes, self.changes = self.changes, {}
+        found = self._recorded(_value(statement)) or self._computed(statement, statement)
+        self.changes = changes
+        return found
 
     def _note(self, targets: Sequence[ast.expr], found: Fact) -> bool:
         if len(targets) != 1 or not isinstance(targets[0], ast.Name):

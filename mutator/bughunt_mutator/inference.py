@@ -110,7 +110,9 @@ class Inference:
             return None
         if one and two and isinstance(one.value, int) and isinstance(two.value, int):
             sums = ARITHMETIC.get(type(op))
-            return Fact("int", value=sums(one.value, two.value)) if sums and two.value else None
+            return Fact("int", value=sums(one.value, two.value)) if sums and two.value else Fact("float")
+        if one and two and {one.kind, two.kind} <= {"int", "float"}:
+            return Fact("float")
         return self._met(one, two)
 
     def _met(self, *found: Fact | None) -> Fact | None:

@@ -45,7 +45,11 @@ Finder: TypeAlias = Callable[[SourceFile, "cst.CSTNode"], Iterable[Proposal]]
 
 @dataclass(frozen=True)
 class Operator:
-    """A finder of sites, and the words that a player reads about the mistake."""
+    """A finder of sites, and the words that a player reads about the mistake.
+
+    `facts` say what the names in the examples are, for an operator that needs a program that was run; see
+    `facts.told`.
+    """
 
     id: str
     nodes: tuple[type[cst.CSTNode], ...]
@@ -60,6 +64,7 @@ class Operator:
     examples: tuple[Example, ...]
     counterexamples: tuple[str, ...]
     find: Finder
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     def propose(self, file: SourceFile, node: cst.CSTNode) -> Iterator[Proposal]:
         """Every proposal at this node."""
@@ -111,6 +116,7 @@ def operator(
     evidence: tuple[str, ...] = (),
     examples: tuple[Example, ...] = (),
     counterexamples: tuple[str, ...] = (),
+    facts: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., Iterable[Proposal]]], Operator]:
     """Register a generator of proposals as an operator; refuses one that lacks its words."""
 
@@ -129,6 +135,7 @@ def operator(
             examples=examples,
             counterexamples=counterexamples,
             find=find,
+            facts=facts or {},
         )
         if faults := list(made.faults()):
             raise OperatorError("; ".join(faults))

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Mapping
 
 import pytest
 import torch
-from bughunt_mutator import Edit, Facts, SourceFile, enumerate_mutants, instrument
+from bughunt_mutator import (
+    Edit,
+    Example,
+    Facts,
+    Operator,
+    SourceFile,
+    enumerate_mutants,
+    instrument,
+    load_operators,
+)
 from bughunt_mutator.facts import Seen, parsed
 from bughunt_mutator.forecast import Outcome
 
@@ -163,3 +173,50 @@ def test_facts_of_another_text_are_no_help_and_no_harm() -> None:
     text = "y = x - x.mean(1, keepdim=True)\n"
     stale: Facts = {(900, 903): Seen()}
     assert enumerate_mutants(text, facts=stale) == enumerate_mutants(text)
+
+
+NEED_A_RUN = [
+    (operator, example)
+    for operator in sorted(load_operators().values(), key=lambda operator: operator.id)
+    for example in operator.examples
+    if operator.facts and "def " not in example.before
+]
+HELPERS = """import torch
+from torch.nn import functional as F
+
+def attend(q, k):
+    return q.softmax(0) @ k.T
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("operator", "example"), NEED_A_RUN, ids=[f"{o.id}-{o.examples.index(e)}" for o, e in NEED_A_RUN]
+)
+def test_what_is_proposed_after_a_run_runs_and_gives_another_value(
+    operator: Operator, example: Example
+) -> None:
+    """The values of the examples are drawn at random with the shapes that their operator tells."""
+    for after in example.after:
+        found = []
+        for text in (example.before, after):
+            names = {**values(operator.facts)}
+            exec(HELPERS + text, names)
+            found.append(names["y"])
+        assert found[0].shape == found[1].shape
+        changed = not torch.allclose(found[0], found[1], equal_nan=True)
+        assert changed or operator.id == "term-detached"  # which shows in the gradients alone
+
+
+def values(facts: Mapping[str, str]) -> dict[str, object]:
+    generator = torch.Generator().manual_seed(0)
+    found: dict[str, object] = {}
+    for name, word in facts.items():
+        dtype, *rest = word.split()
+        if dtype == "int":
+            found[name] = int(rest[0])
+        elif name.isidentifier():
+            sizes = [int(each) for each in rest if each != "grad"]
+            drawn = torch.randn(sizes, generator=generator)
+            found[name] = drawn.requires_grad_() if "grad" in rest else drawn
+    return found

@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 from bughunt_mutator.edit import apply, revert
-from bughunt_mutator.engine import enumerate_mutants
+from bughunt_mutator.engine import Mutant, enumerate_mutants
+from bughunt_mutator.facts import told
 from bughunt_mutator.operator import Example, Operator
 from bughunt_mutator.registry import load_operators
 
@@ -23,9 +24,14 @@ BY_EXAMPLE = pytest.mark.parametrize(
 BY_OPERATOR = pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.id)
 
 
+def mutants_of(operator: Operator, text: str) -> list[Mutant]:
+    """Every mutant that an operator makes of a text, given what its names are where that is said."""
+    return enumerate_mutants(text, frozenset({operator.id}), told(text, operator.facts))
+
+
 def written(operator: Operator, text: str) -> list[str]:
     """Every text that an operator makes of a text."""
-    return [mutant.apply(text) for mutant in enumerate_mutants(text, frozenset({operator.id}))]
+    return [mutant.apply(text) for mutant in mutants_of(operator, text)]
 
 
 @BY_EXAMPLE
@@ -35,7 +41,7 @@ def test_an_example_lists_all_mutants_and_no_others(operator: Operator, example:
 
 @BY_EXAMPLE
 def test_taking_the_edits_back_gives_the_same_bytes(operator: Operator, example: Example) -> None:
-    for mutant in enumerate_mutants(example.before, frozenset({operator.id})):
+    for mutant in mutants_of(operator, example.before):
         after = apply(example.before, mutant.edits)
         assert revert(after, mutant.edits).encode() == example.before.encode()
 
@@ -65,7 +71,7 @@ def test_every_row_that_an_operator_claims_has_an_example(operator: Operator) ->
 @BY_OPERATOR
 def test_a_mutant_names_a_row_of_its_operator(operator: Operator) -> None:
     for example in operator.examples:
-        for mutant in enumerate_mutants(example.before, frozenset({operator.id})):
+        for mutant in mutants_of(operator, example.before):
             assert mutant.row in operator.rows
             if example.row and len(example.after) == 1:
                 assert mutant.row == example.row
