@@ -6,8 +6,8 @@ Twenty teams send SUBMISSIONS (1000) files over HTTP to a competition whose judg
 server, queue and workers are the real ones. For SECONDS (60) `kill -9` strikes the server, a worker, the
 process of a judgement, the tailor and, of PostgreSQL, the first process or one of a connection. The server
 and PostgreSQL are started again, as systemd would, and a team whose connection breaks sends again under the
-same key. Then the killing stops and the queue drains. Exit status 1 unless each submission that was answered is
-stored once and has one verdict, the right one, and the served board is a fold of a log without gaps.
+same key. Then the killing stops and the queue drains. Exit status 1 unless each submission that was answered
+is stored once and has one verdict, the right one, and the served board is a fold of a log without gaps.
 """
 
 import contextlib
