@@ -16,9 +16,9 @@ from bughunt.cli.root import root
 REPOSITORY = Path(__file__).parents[2]
 DEPLOY = REPOSITORY / "deploy"
 SUBSTITUTED = re.compile(r"\$\{(\w+)(?::[-?][^}]*)?\}")
-THEIRS = {  # names of the environment that others read: torch, libpq, uvicorn, the image of PostgreSQL, Caddy
+THEIRS = {  # names of the environment that others read: torch, libpq, uvicorn, PostgreSQL's image, Caddy, Ray
     "OMP_NUM_THREADS", "PGPASSFILE", "FORWARDED_ALLOW_IPS", "POSTGRES_USER", "POSTGRES_DB",
-    "POSTGRES_PASSWORD_FILE", "SITE",
+    "POSTGRES_PASSWORD_FILE", "SITE", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH",
 }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def test_what_a_service_needs_is_declared() -> None:
     assert set(COMPOSE["services"]) == {"database", "server", "judge", "proxy"}
     for one in SERVICES.values():
         assert set(one.get("networks", [])) <= set(COMPOSE["networks"])
-        assert set(one.get("secrets", [])) <= set(COMPOSE["secrets"])
+        assert set(one.get("secrets", [])) <= {*COMPOSE["secrets"], *CLUSTER["secrets"]}
         assert set(one.get("depends_on", [])) <= {*COMPOSE["services"], "node"}
         for volume in one.get("volumes", []):
             source = volume.split(":")[0]
@@ -77,12 +77,19 @@ def test_what_a_service_needs_is_declared() -> None:
 
 
 def test_secrets_are_files_and_no_password_is_in_the_environment() -> None:
-    assert all(list(one) == ["file"] for one in COMPOSE["secrets"].values())
+    assert all(list(one) == ["file"] for part in (COMPOSE, CLUSTER) for one in part["secrets"].values())
     assert "secrets/" in (REPOSITORY / ".gitignore").read_text(encoding="utf-8")
     for one in SERVICES.values():
         names = set(one.get("environment", {}))
         assert names <= THEIRS
         assert not {name for name in names if "PASSWORD" in name and not name.endswith("_FILE")}
+
+
+def test_a_cluster_takes_orders_only_with_the_token() -> None:
+    for one in CLUSTER["services"].values():
+        assert one["environment"]["RAY_AUTH_MODE"] == "token"
+        assert one["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray"
+        assert "ray" in one["secrets"]
 
 
 def test_judges_have_a_wall_and_no_way_out() -> None:
