@@ -40,7 +40,7 @@ class Plan:
     patterns: int = 0  # ways to write each program, from which the teams' texts are cut
 
 
-def prepare(plan: Plan, tell: Callable[[str], None] = print) -> tuple[Folder, dict[str, str]]:
+def prepare(plan: Plan, tell: Callable[[str], None] = lambda _said: None) -> tuple[Folder, dict[str, str]]:
     """The competition's folder, and invites for the teams where it is new; `tell` hears of the patterns."""
     folder = Folder.make(plan.data, plan.bugset.folder, plan.database)
     folder.stamp()
