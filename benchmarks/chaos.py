@@ -41,7 +41,7 @@ from crowd.postgres import Postgres
 CHALLENGE = "bh-b55d86"
 TEAMS, WORKERS, DRAIN = 20, 3, 600.0
 OUTCOMES = ("SOLVED", "UNFIXED", "PARTIAL", "ERROR")
-WEIGHTS = {"judgement": 12, "worker": 3, "server": 1, "tailor": 1, "connection": 2, "postgres": 1}
+WEIGHTS = {"judgement": 20, "worker": 4, "server": 1, "tailor": 1, "connection": 2, "postgres": 1}
 
 
 class Arena:
@@ -77,11 +77,12 @@ class Arena:
                 self.host = self.start()
 
     def victims(self) -> dict[str, list[int]]:
-        """The processes of each kind that live now."""
+        """The processes of each kind that live now; what all stand on is spared until they are back."""
         below = {pid: _command(pid) for pid in _children(self.host.pid)}
         workers = [pid for pid, command in below.items() if "crowd.cheap" in command]
+        standing = bool(workers) and server.listens(self.port)
         found = {
-            "server": [self.host.pid] * server.listens(self.port),
+            "server": [self.host.pid] if standing else [],
             "worker": workers,
             "judgement": [child for pid in workers for child in _children(pid)],
             "tailor": [pid for pid, command in below.items() if "tailor" in command],
@@ -89,7 +90,7 @@ class Arena:
         if self.postgres:
             first = self.postgres.process.pid
             connections = [pid for pid in _children(first) if "bughunt" in _command(pid)]
-            found |= {"postgres": [first], "connection": connections}
+            found |= {"postgres": [first] if standing else [], "connection": connections}
         return {kind: pids for kind, pids in found.items() if pids}
 
 
@@ -115,11 +116,12 @@ def kill_at_random(arena: Arena, draw: random.Random, seconds: float) -> Counter
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         time.sleep(draw.uniform(0.2, 1.0))
-        kind = draw.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        if pids := arena.victims().get(kind):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(draw.choice(pids), signal.SIGKILL)
-                struck[kind] += 1
+        if not (found := arena.victims()):
+            continue
+        kind = draw.choices(list(found), [WEIGHTS[kind] for kind in found])[0]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(draw.choice(found[kind]), signal.SIGKILL)
+            struck[kind] += 1
     return struck
 
 

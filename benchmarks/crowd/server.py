@@ -21,6 +21,7 @@ from bughunt.bugsets import library
 from bughunt.bugsets.challenge import BugSet
 from bughunt.bugsets.write import toml
 
+LIMITS = ("reads_address", "sends_address", "sends_token")  # the crowd shares an address
 HERE = Path(__file__).parents[1]
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -53,7 +54,8 @@ def hosted(folder: Folder, *options: str, workers: int = 0) -> Iterator[tuple[in
     """Port and process of `bughunt host` on a folder."""
     port = free_port()
     words = ["-m", "bughunt", "host", "--set", "starter", "--data", str(folder.path), "--port", str(port)]
-    with _running([*words, "--workers", str(workers), *options], port) as pid:
+    limits = [word for name in LIMITS for word in ("--limit", f"{name}=100000000")]
+    with _running([*words, "--workers", str(workers), *limits, *options], port) as pid:
         yield port, pid
 
 

@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import json
 import secrets
-import time
-from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from functools import partial
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
@@ -18,21 +17,30 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from bughunt import __version__
-from bughunt_leaderboard import clock, view
+from bughunt_leaderboard import clock, metrics, view
 from bughunt_leaderboard.board import Competition
 from bughunt_leaderboard.bundle import bundle
+from bughunt_leaderboard.door import Door
 from bughunt_leaderboard.faults import add_faults
 from bughunt_leaderboard.folder import Folder
 from bughunt_leaderboard.guard import Guard
+from bughunt_leaderboard.limits import Limits
 from bughunt_leaderboard.live import Live, is_public
 from bughunt_leaderboard.people import Person
 from bughunt_leaderboard.referee import Referee
-from bughunt_leaderboard.refusals import RefusedError, TooManyError, UnauthorisedError, UnknownError
+from bughunt_leaderboard.refusals import RefusedError, UnauthorisedError, UnknownError
 from bughunt_leaderboard.store import Store
 
-JOINS = 20  # from one address in a minute
 COOKIE = "bughunt"
 JSON = "application/json"
+
+
+class Csv(Response):
+    media_type = "text/csv"
+
+
+class JsonLines(Response):
+    media_type = "application/jsonl"
 
 
 class Join(BaseModel):
@@ -64,21 +72,25 @@ class Refusal(BaseModel):
 
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Refusal} for status in (401, 403, 404, 409, 413, 422, 429)
+    status: {
+        "description": HTTPStatus(status).phrase,
+        "content": {JSON: {"schema": Refusal.model_json_schema()}},  # whatever the answer would have been
+    }
+    for status in (400, 401, 403, 404, 409, 413, 422, 429, 503)
 }
 
 
 class Arena:
     """What all requests share."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, limits: Limits | None = None) -> None:
         self.folder = folder
         self.store = Store(folder.database)
         self.referee = Referee(self.store)
         self.live = Live(self.referee)
         self.challenges = folder.challenges()
-        self.counts: dict[str, int] = defaultdict(int)
-        self.joins: dict[str, deque[float]] = defaultdict(deque)
+        self.door = Door(limits or Limits(), self.referee.person)
+        self.counts: dict[tuple[str, int], tuple[int, float]] = {}
 
     def state(self, person: Person | None) -> Any:
         """What this person may see: officials the state as it is, everybody else as of the freeze."""
@@ -88,14 +100,6 @@ class Arena:
         return division is None or any(
             one.division == division for one in list(self.live.state.teams.values())
         )
-
-    def may_join(self, address: str) -> None:
-        recent = self.joins[address]
-        while recent and recent[0] < time.monotonic() - 60:
-            recent.popleft()
-        if len(recent) >= JOINS:
-            raise TooManyError("too many attempts to join from this address", "wait a minute")
-        recent.append(time.monotonic())
 
 
 def token_of(request: Request) -> str | None:
@@ -116,8 +120,7 @@ async def somebody(request: Request) -> Person | None:
     """Who asks, or nobody."""
     token = token_of(request)
     if token:
-        with contextlib.suppress(UnknownError):
-            return await run_in_threadpool(request.app.state.arena.referee.person, token)
+        return await run_in_threadpool(request.app.state.arena.door.person, token, request.scope)
     return None
 
 
@@ -133,7 +136,7 @@ Known = Annotated[Person, Depends(known)]
 Shared = Annotated[Arena, Depends(arena_of)]
 
 
-def make_app(folder: Folder) -> FastAPI:
+def make_app(folder: Folder, limits: Limits | None = None) -> FastAPI:
     """The server of one competition."""
 
     @contextlib.asynccontextmanager
@@ -147,7 +150,7 @@ def make_app(folder: Folder) -> FastAPI:
         title="bughunt competition", version=__version__, lifespan=lifespan,
         openapi_url="/openapi.json", docs_url=None, redoc_url=None, responses=REFUSALS,
     )  # fmt: skip
-    app.state.arena = Arena(folder)
+    app.state.arena = Arena(folder, limits)
     _add_guards(app)
     _add_api(app)
     from bughunt_leaderboard.arrival import add_arrival
@@ -164,7 +167,7 @@ def make_app(folder: Folder) -> FastAPI:
 def _add_guards(app: FastAPI) -> None:
     @app.exception_handler(RefusedError)
     async def refused(_request: Request, error: RefusedError) -> JSONResponse:
-        return JSONResponse(error.body(), error.status)
+        return JSONResponse(error.body(), error.status, error.headers())
 
     add_faults(app)
     app.add_middleware(Guard, arena=app.state.arena)
@@ -178,14 +181,11 @@ def _add_api(app: FastAPI) -> None:
         return {"ok": True, "seq": arena.live.seen, "queue": waiting}
 
     @app.get("/metrics", response_class=PlainTextResponse)
-    async def metrics(arena: Shared) -> str:
-        """Counters in the text format of Prometheus."""
-        waiting = await run_in_threadpool(arena.referee.queue.length)
-        lines = [f"bughunt_queue_jobs {waiting}", f"bughunt_events_total {arena.live.state.seq}"]
-        for name, count in sorted(arena.counts.items()):
-            method, status = name.split()
-            lines.append(f'bughunt_requests_total{{method="{method}",status="{status}"}} {count}')
-        return "\n".join(lines) + "\n"
+    async def figures(arena: Shared) -> PlainTextResponse:
+        """Figures in the text format of Prometheus."""
+        counts, refused = dict(arena.counts), arena.door.meter.refused
+        made = await run_in_threadpool(metrics.text, arena.referee.queue, arena.live, counts, refused)
+        return PlainTextResponse(made, media_type=metrics.TEXT)
 
     @app.get("/api/v1/competition")
     async def competition(arena: Shared, person: Anybody) -> dict[str, Any]:
@@ -214,18 +214,20 @@ def _add_api(app: FastAPI) -> None:
     async def ctftime(request: Request, arena: Shared) -> Response:
         return await arena.live.answer(request, "ctftime", JSON, partial(view.ctftime, at=clock.now()))
 
-    @app.get("/api/v1/export/board.csv", response_class=PlainTextResponse)
+    @app.get("/api/v1/export/board.csv", response_class=Csv)
     async def board_csv(request: Request, arena: Shared) -> Response:
-        return await arena.live.answer(request, "csv", "text/csv", partial(view.board_csv, at=clock.now()))
+        return await arena.live.answer(
+            request, "csv", Csv.media_type, partial(view.board_csv, at=clock.now())
+        )
 
-    @app.get("/api/v1/export/events.jsonl", response_class=PlainTextResponse)
+    @app.get("/api/v1/export/events.jsonl", response_class=JsonLines)
     async def events_jsonl(request: Request, arena: Shared) -> Response:
         def made(_state: Competition) -> str:
             return view.events_jsonl([one for one in arena.live.public_events() if is_public(one)])
 
-        return await arena.live.answer(request, "jsonl", "application/jsonl", made)
+        return await arena.live.answer(request, "jsonl", JsonLines.media_type, made)
 
-    @app.get("/api/v1/stream")
+    @app.get("/api/v1/stream", response_class=EventSourceResponse)
     async def stream(
         arena: Shared,
         person: Anybody,
@@ -240,16 +242,17 @@ def _add_api(app: FastAPI) -> None:
             raise RefusedError(f"the log has no event {seen} yet", "begin without Last-Event-ID")
 
         async def told() -> AsyncIterator[dict[str, Any]]:
-            async for seq, kind in arena.live.stream(seen, official=is_official(person)):
-                yield {"event": kind, "data": str(seq), **({"id": str(seq)} if seq else {})}
+            with arena.live.watching():
+                async for seq, kind in arena.live.stream(seen, official=is_official(person)):
+                    yield {"event": kind, "data": str(seq), **({"id": str(seq)} if seq else {})}
 
         return EventSourceResponse(told(), ping=3600)
 
     @app.post("/api/v1/join", status_code=201)
     def join(given: Join, request: Request, arena: Shared) -> Joined:
         """Use an invite; the token that comes back is shown this once."""
-        arena.may_join(request.client.host if request.client else "")
-        token, person = arena.referee.join(given.invite, given.name)
+        with arena.door.attempt(request.scope):
+            token, person = arena.referee.join(given.invite, given.name)
         return Joined(token=token, team=person.team or 0, role=person.role, name=person.name)
 
     @app.get("/api/v1/me")

@@ -41,7 +41,7 @@ def add_faults(app: FastAPI) -> None:
         """503 for a database that is away or full, and for a disk that is."""
         LOG.error("%s: %s", type(error).__name__, reason(error))
         body = {"code": "host", "message": f"the host's machine fails: {reason(error)}", "remedy": AGAIN}
-        return JSONResponse(body, 503)
+        return JSONResponse(body, 503, {"retry-after": "5"})
 
 
 def reason(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """What every request goes through: a limit on its size, headers on its answer, a count and a line of log."""
 
-import json
 import logging
 import time
 from typing import Protocol
@@ -9,7 +8,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bughunt_leaderboard.door import Door, address
+from bughunt_leaderboard.refusals import TooManyError
+
 MAX_BODY = 1_000_000
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 LOG = logging.getLogger("bughunt.server")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -25,7 +28,8 @@ class Keeping(Protocol):
 
 
 class Counting(Protocol):
-    counts: dict[str, int]
+    counts: dict[tuple[str, int], tuple[int, float]]
+    door: Door
 
     @property
     def live(self) -> Keeping: ...
@@ -73,13 +77,24 @@ class Guard:
         try:
             if announced(scope) > MAX_BODY:
                 raise TooLargeError
-            app = self.arena.live.kept(scope) or self.app
-            await app(scope, measured, headed)
+            await self.answering(scope)(scope, measured, headed)
         except TooLargeError:
             body = {"code": "too-large", "message": f"{MAX_BODY} bytes are allowed", "remedy": ""}
             await JSONResponse(body, 413)(scope, receive, headed)
-        self.arena.counts[f"{scope['method']} {status}"] += 1
-        milliseconds = round(1000 * (time.perf_counter() - begun), 1)
-        LOG.info(json.dumps({
-            "method": scope["method"], "path": scope["path"], "status": status, "ms": milliseconds,
-        }))  # fmt: skip
+        self.told(scope, status, time.perf_counter() - begun)
+
+    def answering(self, scope: Scope) -> ASGIApp:
+        """Who answers: the limits, what is kept, or the application."""
+        if wait := self.arena.door.wait(scope):
+            error = TooManyError("too many requests", f"wait {wait} s", retry=wait)
+            return JSONResponse(error.body(), error.status, error.headers())
+        return self.arena.live.kept(scope) or self.app
+
+    def told(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        number, before = self.arena.counts.get((method, status), (0, 0.0))
+        self.arena.counts[method, status] = number + 1, before + seconds
+        LOG.info({
+            "method": scope["method"], "path": scope["path"], "status": status,
+            "ms": round(1000 * seconds, 1), "address": address(scope),
+        })  # fmt: skip

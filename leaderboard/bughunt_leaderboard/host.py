@@ -1,6 +1,5 @@
 """One command hosts a competition: folder, tables, first round, workers, server."""
 
-import logging
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,8 @@ from bughunt.judge.sandbox.tier import survey
 from bughunt_leaderboard import clock
 from bughunt_leaderboard.app import make_app
 from bughunt_leaderboard.folder import Folder, write_text
+from bughunt_leaderboard.limits import Limits
+from bughunt_leaderboard.logs import log_to
 from bughunt_leaderboard.migrate import migrate
 from bughunt_leaderboard.patterns import prove
 from bughunt_leaderboard.pool import Pool, tailor
@@ -82,16 +83,17 @@ def check_tier(least: Tier) -> Tier:
     return found.tier
 
 
-def serve(folder: Folder, address: str, port: int, executor: Sequence[Sequence[str]]) -> None:
+def serve(
+    folder: Folder, address: str, port: int, executor: Sequence[Sequence[str]], limits: Limits | None = None
+) -> None:
     """Run until told to stop; workers finish what they judge."""
-    logging.getLogger("bughunt.server").setLevel(logging.INFO)
+    log_to(folder.path)
     try:
         listening = socket.create_server((address, port))
     except OSError as error:
         raise UsageError(f"port {port} cannot be used: {error.strerror}", "choose another --port") from None
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the last packet waits for nothing
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the pool ends as by Ctrl-C
-    config = uvicorn.Config(make_app(folder), log_level="warning", timeout_graceful_shutdown=3)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again when it has ended
+    config = uvicorn.Config(make_app(folder, limits), log_level="warning", timeout_graceful_shutdown=3)
     with Pool([*executor, *tailor(folder.path)]), listening:
         uvicorn.Server(config).run(sockets=[listening])

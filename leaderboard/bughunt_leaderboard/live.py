@@ -10,7 +10,7 @@ import contextlib
 import gzip
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
@@ -76,6 +76,7 @@ class Live:
         self.state = referee.fresh()
         self.seen = self.state.seq
         self.version = Version(self.mark())
+        self.watchers = 0
         self._moved = asyncio.Event()
 
     def mark(self, *, official: bool = False) -> Mark:
@@ -154,6 +155,15 @@ class Live:
                     await moved.wait()
             except TimeoutError:
                 yield 0, "alive"
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """One more watcher while the block runs."""
+        self.watchers += 1
+        try:
+            yield
+        finally:
+            self.watchers -= 1
 
     def _shown(self, official: bool) -> Mark:
         return (self.seen, self.version.mark) if official else self.version.mark

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Path
-from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from bughunt_leaderboard import clock, view
-from bughunt_leaderboard.app import Known, Shared
+from bughunt_leaderboard.app import Csv, Known, Shared
 from bughunt_leaderboard.people import Person
 from bughunt_leaderboard.refusals import ForbiddenError, RefusedError, UnknownError
 from bughunt_leaderboard.scopes import OF_ROLE
@@ -204,8 +203,7 @@ def _add_reports(router: APIRouter) -> None:
         """The audit log, and the first entry that does not follow from the one before."""
         return {"entries": arena.store.audit_log(), "broken": arena.store.broken_link()}
 
-    @router.get("/results.csv", response_class=PlainTextResponse)
-    def results(arena: Shared, person: Auditor) -> PlainTextResponse:  # noqa: ARG001
+    @router.get("/results.csv", response_class=Csv)
+    def results(arena: Shared, person: Auditor) -> Csv:  # noqa: ARG001
         """The board as it is, frozen or not."""
-        text = view.board_csv(arena.referee.fresh(), clock.now())
-        return PlainTextResponse(text, media_type="text/csv")
+        return Csv(view.board_csv(arena.referee.fresh(), clock.now()))

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from bughunt.judge.verdict import SENTENCES, Outcome
 from bughunt_leaderboard import clock, view
-from bughunt_leaderboard.app import COOKIE, Anybody, Known, Shared, somebody
+from bughunt_leaderboard.app import COOKIE, Anybody, Known, Shared
 from bughunt_leaderboard.board import Competition
 from bughunt_leaderboard.drawing import picture
 from bughunt_leaderboard.refusals import MalformedError, RefusedError, UnknownError
@@ -103,8 +103,8 @@ def add_pages(app: FastAPI) -> None:
     def join_form(
         request: Request, arena: Shared, invite: Annotated[str, Form()], name: Annotated[str, Form()]
     ) -> Response:
-        arena.may_join(request.client.host if request.client else "")
-        token, person = arena.referee.join(invite, name)
+        with arena.door.attempt(request.scope):
+            token, person = arena.referee.join(invite, name)
         answer = RedirectResponse(f"/team/{person.team}", 303)
         secure = request.url.scheme == "https"
         answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure, max_age=30 * 86400)
@@ -117,11 +117,11 @@ def add_pages(app: FastAPI) -> None:
 
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> Response:
-        body = error.body()
         if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
-            return JSONResponse(body, error.status)
-        person = await somebody(request)
-        return show(request.app.state.arena, person, "refused.html", error=body, status=error.status)
+            return JSONResponse(error.body(), error.status, error.headers())
+        page = show(request.app.state.arena, None, "refused.html", error=error.body(), status=error.status)
+        page.headers.update(error.headers())
+        return page
 
 
 def board_of(state: Competition, division: str | None, page: int, team: int | None = None) -> dict[str, Any]:

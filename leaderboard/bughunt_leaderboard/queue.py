@@ -48,6 +48,14 @@ class Lease:
     files: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Figures:
+    """The queue at a glance."""
+
+    states: Mapping[str, int]
+    oldest: float  # seconds
+
+
 class Queue:
     """Claims and verdicts over one store."""
 
@@ -139,6 +147,19 @@ class Queue:
             row = connection.execute(NEWEST, {"this": submission}).one()
             before = connection.execute(BEFORE, {"this": submission}).scalar() or 0
         return row.state, before if row.state == "waiting" else 0, row.progress or ""
+
+    def figures(self) -> "Figures":
+        """How many jobs are in each state, and how long the oldest has waited."""
+        oldest = (
+            sql.select(sql.func.min(SUBMISSIONS.c.at))
+            .join(JOBS, JOBS.c.submission == SUBMISSIONS.c.id)
+            .where(JOBS.c.state == "waiting")
+        )
+        with self.store.reading() as connection:
+            counted = connection.execute(sql.select(JOBS.c.state, sql.func.count()).group_by(JOBS.c.state))
+            states = {row[0]: row[1] for row in counted}
+            since = connection.execute(oldest).scalar()
+        return Figures(states, (clock.now() - since) / 1000 if since else 0.0)
 
     def length(self) -> int:
         with self.store.reading() as connection:

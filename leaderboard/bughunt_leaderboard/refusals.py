@@ -16,15 +16,22 @@ MAX_NAME = 40
 
 
 class RefusedError(BughuntError):
-    """An act that the rules do not allow now; `status` is what HTTP says of it."""
+    """An act that the rules do not allow now; `status` is what HTTP says of it, `retry` seconds to wait."""
 
     code = "refused"
     status = 409
+
+    def __init__(self, message: str, remedy: str = "", *, retry: int = 0) -> None:
+        super().__init__(message, remedy)
+        self.retry = retry
 
     def body(self) -> dict[str, str]:
         """What the answer says; half a character that was sent comes back as a question mark."""
         said = {"code": self.code, "message": self.message, "remedy": self.remedy}
         return {name: text.encode("utf-8", "replace").decode() for name, text in said.items()}
+
+    def headers(self) -> dict[str, str]:
+        return {"retry-after": str(self.retry)} if self.retry else {}
 
 
 class UnknownError(RefusedError):

@@ -12,6 +12,7 @@ import uvicorn
 from bughunt_leaderboard.app import make_app
 from bughunt_leaderboard.folder import Folder
 from bughunt_leaderboard.host import Plan, prepare
+from bughunt_leaderboard.limits import Limits
 from bughunt_leaderboard.people import Person
 from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.rules import Rules
@@ -60,13 +61,15 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, *, database: str | None = None, rules: Rules | None = None) -> Iterator[Server]:
+def serving(
+    folder: Path, *, database: str | None = None, rules: Rules | None = None, limits: Limits | None = None
+) -> Iterator[Server]:
     plan = Plan(
         data=folder, bugset=library.find_set("starter"), name="Cup", minutes=60, database=database,
         teams={"Red": "", "Blue": "students"}, rules=rules or Rules(quota=1000),
     )  # fmt: skip
     made, invites = prepare(plan)
-    app = make_app(made)
+    app = make_app(made, limits)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

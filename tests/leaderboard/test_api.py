@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,7 +186,18 @@ def test_health_and_metrics_tell_the_queue(server: Server) -> None:
     client, _ = server.join("Red")
     send(client, "k")
     assert client.get("/healthz").json()["queue"] == 1
-    assert "bughunt_queue_jobs 1" in client.get("/metrics").text
+    lines = client.get("/metrics").text.splitlines()
+    assert 'bughunt_queue_jobs{state="waiting"} 1' in lines
+    assert 'bughunt_requests_total{method="POST",status="202"} 1' in lines
+
+
+def test_every_line_of_the_metrics_is_one_that_prometheus_reads(server: Server) -> None:
+    client, _ = server.join("Red")
+    lines = client.get("/metrics").text.splitlines()
+    sample = re.compile(r'[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.]+')
+    heads = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert all(line.startswith(("# HELP", "# TYPE")) or sample.fullmatch(line) for line in lines)
+    assert {line.split("{")[0].split(" ")[0] for line in lines if line[0] != "#"} == set(heads)
 
 
 def test_a_form_from_elsewhere_has_no_cookie_to_ride_on(server: Server) -> None:

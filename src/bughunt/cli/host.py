@@ -51,6 +51,13 @@ def judges(command: Any) -> Any:
 )
 @click.option("--minutes", type=click.IntRange(1), default=60, show_default=True, help="Of the first round.")
 @click.option("--rule", "rules", multiple=True, metavar="NAME=VALUE", help="Another rule; repeat it.")
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="Another limit on requests a minute; repeat it.",
+)
 @click.option("--address", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Of the server.")
 @click.option("--patterns", type=click.IntRange(0, 64), default=0, show_default=True,
@@ -61,7 +68,7 @@ def judges(command: Any) -> Any:
 @click.pass_obj
 def host_command(
     session: Session, /, set_name: str, data: Path, database: str | None, name: str, teams: tuple[str, ...],
-    minutes: int, rules: tuple[str, ...], address: str, port: int, patterns: int,
+    minutes: int, rules: tuple[str, ...], limits: tuple[str, ...], address: str, port: int, patterns: int,
     rehearse: int | None, **where: Any,
 ) -> None:  # fmt: skip
     """Host a competition: print the board's address and the invites, and serve until Ctrl-C."""
@@ -70,9 +77,10 @@ def host_command(
     host = server()
     plan = host.Plan(
         data=data, bugset=library.find_set(set_name), name=name, minutes=minutes, database=database,
-        teams=dict(split(team) for team in teams or ("Red", "Blue")), rules=host.Rules.load(given(rules)),
+        teams=dict(split(team) for team in teams or ("Red", "Blue")), rules=loaded(host.Rules, rules, "rule"),
         patterns=patterns,
     )  # fmt: skip
+    allowed = loaded(host.Limits, limits, "limit")
     if rehearse:
         _rehearsed(session, plan, rehearse, **where)
         return
@@ -85,7 +93,7 @@ def host_command(
     if invites:
         session.say("\nEach invite is shown this once; bughunt admin invite makes more.")
     session.say(f"{fence} Ctrl-C ends the server, nothing is lost.")
-    host.serve(folder, address, port, executor)
+    host.serve(folder, address, port, executor, allowed)
 
 
 def executed(
@@ -140,17 +148,25 @@ def split(team: str) -> tuple[str, str]:
     return name, division
 
 
-def given(rules: tuple[str, ...]) -> dict[str, Any]:
-    """`penalty=5` as a rule; UsageError for what is none."""
+def loaded(kind: Any, words: tuple[str, ...], option: str) -> Any:
+    """What `NAME=VALUE` options say; UsageError for a name that there is not."""
+    try:
+        return kind.load(given(words, option))
+    except ValueError as error:
+        raise UsageError(str(error), f"see --{option} in docs/host.md") from None
+
+
+def given(words: tuple[str, ...], option: str = "rule") -> dict[str, Any]:
+    """`penalty=5` as a name and its value; UsageError for what is none."""
     import json
 
     found = {}
-    for rule in rules:
-        name, equals, value = rule.partition("=")
+    for word in words:
+        name, equals, value = word.partition("=")
         try:
             found[name] = json.loads(value)
         except ValueError:
-            raise UsageError(f"--rule {rule} is not NAME=VALUE", "--rule penalty=5") from None
+            raise UsageError(f"--{option} {word} is not NAME=VALUE", f"--{option} NAME=5") from None
         if not equals:
-            raise UsageError(f"--rule {rule} has no value", "--rule penalty=5")
+            raise UsageError(f"--{option} {word} has no value", f"--{option} NAME=5")
     return found
