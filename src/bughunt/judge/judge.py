@@ -10,12 +10,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Self
 
+from bughunt.judge.archive import Archive
 from bughunt.judge.battery import run_battery
 from bughunt.judge.case import Case, Files, OnEvent
 from bughunt.judge.curves import train_and_measure
-from bughunt.judge.differential import Yardstick, pinned_differential, yardstick
+from bughunt.judge.differential import pinned_differential
 from bughunt.judge.familiar import familiar
 from bughunt.judge.hearing import Hearing
+from bughunt.judge.keeper import Keeper
 from bughunt.judge.lending import Lender
 from bughunt.judge.limits import Limits
 from bughunt.judge.memory import remembering
@@ -23,14 +25,11 @@ from bughunt.judge.moments import equal_moments
 from bughunt.judge.program import ProgramError, RemoteProgram, open_program
 from bughunt.judge.reading import syntax_error
 from bughunt.judge.sandbox.fence import Tier
-from bughunt.judge.verdict import Curve, Differential, TestResult, Verdict
+from bughunt.judge.verdict import Curve, Differential, Outcome, TestResult, Verdict
 from bughunt.judge.zygote import Launcher, Zygote
 from bughunt.task import Program, Task
 
 __all__ = ["Case", "Files", "Judge", "OnEvent", "syntax_error"]
-
-KEPT = 32  # yardsticks
-NAMED = 0  # the seed of the one that names are taken from
 
 
 class Judge:
@@ -43,11 +42,12 @@ class Judge:
         limits: Limits | None = None,
         tier: Tier | None = None,
         launcher: Launcher | None = None,
+        archive: Archive | None = None,
     ) -> None:
         self._device, self._limits, self._tier = device, limits, tier
         self._launcher = launcher  # instead of a zygote of its own; closed with the judge all the same
         self._stack = ExitStack()
-        self._yardsticks: dict[object, Yardstick] = {}
+        self._keeper = Keeper(self.open, archive or Archive())
 
     def __enter__(self) -> Self:
         self._zygote = self._launcher or Zygote(self._device, self._tier)
@@ -74,16 +74,13 @@ class Judge:
         With `stop_early` no more curves are measured once they cannot change the outcome.
         """
         begun = time.monotonic()
-        case = replace(case, task=remembering(case.task))
-        hearing = Hearing(
-            self,
-            files,
-            case,
-            seeds,
-            on_event or _nobody,
-            device=device or self._device,
-            stop_early=stop_early,
-        )
+        case, where = replace(case, task=remembering(case.task)), device or self._device
+        try:
+            if curves:
+                case = replace(case, reference_curves=self._keeper.curves(case, where))
+        except ProgramError as error:
+            return Verdict(Outcome.INFRA, 0.0, detail=f"the reference fails: {error}", layer="run")
+        hearing = Hearing(self, files, case, seeds, on_event or _nobody, device=where, stop_early=stop_early)
         try:
             verdict = hearing.verdict(tests=tests, curves=curves)
         except ProgramError as error:
@@ -148,19 +145,9 @@ class Judge:
     ) -> Differential:
         """One program beside another that is known to be right."""
         where, task = device or self._device, remembering(task)
-        ours = self._yardstick(reference_files, task, seed, configuration, where)
+        ours = self._keeper.yardstick(reference_files, task, seed, configuration, where)
         with self.open(files, task, where) as candidate:
             return pinned_differential(candidate, ours, task, seed, configuration, device=where)
-
-    def _yardstick(self, files: Files, task: Task, seed: int, configuration: str, device: str) -> Yardstick:
-        """The reference's side, measured once and kept as long as the judge is warm."""
-        key = (task.slug, task.pinned_steps, tuple(sorted(files.items())), seed, configuration, device)
-        if key not in self._yardsticks:
-            while len(self._yardsticks) >= KEPT:
-                del self._yardsticks[next(iter(self._yardsticks))]
-            with self.open(files, task, device) as reference:
-                self._yardsticks[key] = yardstick(reference, task, seed, configuration)
-        return self._yardsticks[key]
 
     def equal_moments(self, files: Files, case: Case, seed: int, *, device: str | None = None) -> bool:
         """Whether a program's first steps are the reference's on average over random draws."""
@@ -180,9 +167,10 @@ class Judge:
         """A program with its tensors under the names that the tests were written for."""
         if not case.task.trains or files == case.reference_files:
             return program
-        task, where = remembering(case.task), device or self._device
-        ours = self._yardstick(case.reference_files, task, NAMED, case.configuration, where)
-        return familiar(program, list(ours.pinned.state))
+        where = device or self._device
+        return familiar(
+            program, self._keeper.names(case.reference_files, case.task, case.configuration, where)
+        )
 
     def open(self, files: Files, task: Task, device: str | None = None) -> RemoteProgram:
         """A program in a fresh worker."""

@@ -26,6 +26,11 @@ def remembering(task: Task) -> Task:
     return task if isinstance(task.data, _Remembered) else replace(task, data=_Remembered(task.data))
 
 
+def maker(task: Task) -> Make:
+    """The task's own function that makes data, remembered or not."""
+    return task.data.make if isinstance(task.data, _Remembered) else task.data
+
+
 @lru_cache(maxsize=KEPT)
 def _made(make: Make, seed: int) -> Data:
     return make(seed)

@@ -5,6 +5,7 @@ of each blob. Floats travel as hex text, tensors and arrays as `[dtype, shape, b
 on both sides to the bit.
 """
 
+import io
 import json
 import math
 import socket
@@ -153,10 +154,28 @@ def send_frame(sock: socket.socket, frame: bytes, deadline: float | None = None)
 
 def receive(sock: socket.socket, deadline: float | None = None, *, handles: bool = False) -> object:
     """The next value; the deadline is for the whole frame, a byte now and then does not extend it."""
-    (length,) = struct.unpack("<I", receive_exactly(sock, 4, deadline))
+    return read_frame(lambda size: receive_exactly(sock, size, deadline), handles=handles)
+
+
+def decode(frame: bytes) -> object:
+    """The value of a frame; `MalformedError` where it is none."""
+    rest = io.BytesIO(frame)
+
+    def take(size: int) -> bytearray:
+        part = bytearray(rest.read(size))
+        if len(part) < size:
+            raise MalformedError("cut short")
+        return part
+
+    return read_frame(take)
+
+
+def read_frame(take: Callable[[int], bytearray], *, handles: bool = False) -> object:
+    """The value that comes with the next bytes."""
+    (length,) = struct.unpack("<I", take(4))
     if length > MAX_HEADER:
         raise MalformedError("header too big")
-    raw = receive_exactly(sock, length, deadline)
+    raw = take(length)
     try:
         header = json.loads(raw)
         value, sizes = header["v"], header["n"]
@@ -169,7 +188,7 @@ def receive(sock: socket.socket, deadline: float | None = None, *, handles: bool
         or sum(sizes) > MAX_BLOBS
     ):
         raise MalformedError("blob sizes")
-    blobs = [receive_exactly(sock, size, deadline) for size in sizes]
+    blobs = [take(size) for size in sizes]
     try:
         return Unpacker(blobs, handles=handles).unpack(value, 0)
     except MalformedError:
