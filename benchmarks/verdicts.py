@@ -63,8 +63,10 @@ def _turn(slug: str) -> tuple[bool, float]:
 def tidied() -> list[Found]:
     """Every verdict of this judge on the references as they are; the ledger keeps nothing else."""
     ledger = Ledger()
-    now = {slug: rests_on(references.load(slug)) for slug in references.slugs()}
-    fresh = ledger.fresh(now, judge_digest())
+    every = [references.load(slug) for slug in references.slugs()]
+    fresh = ledger.fresh(
+        {rests_on(one, tests=tests) for one in every for tests in (True, False)}, judge_digest()
+    )
     ledger.write(fresh)
     return [found_of(line) for line in fresh if "outcome" in line]
 

@@ -199,13 +199,13 @@ class Ground:
 
     def judged(self, file: File, case: Case, device: str = "cpu") -> Found:
         """The verdict, remembered for this very judge."""
-        reference, judge = references.load(file.reference), judge_digest()
+        of, judge = rests_on(references.load(file.reference)), judge_digest()
         what = [dict(file.files), asdict(_stripped(case)), self.thorough, device]
-        key = digest("judged", what, rests_on(reference), judge)
+        key = digest("judged", what, of, judge)
         line = self.ledger.get(key)
         if line is None:
             about = {"right": file.right, "name": file.name, "proof": file.proof, "row": file.row}
-            self._put(reference, key, {**about, **self._judge(file, case), "judge": judge})
+            self._put(file, key, {**about, **self._judge(file, case), "of": of, "judge": judge})
             line = self.ledger.get(key)
         return found_of(line or {})
 
@@ -256,16 +256,17 @@ class Ground:
         return bool(self._proved("elsewhere", reference, file, proofs.elsewhere))
 
     def _proved(self, what: str, reference: Reference, file: File, prove: Prove) -> str | bool:
-        key = digest(what, dict(file.files), rests_on(reference))
+        of = rests_on(reference, tests=False)
+        key = digest(what, dict(file.files), of)
         line = self.ledger.get(key)
         if line is None:
-            self._put(reference, key, {what: prove(self.judge, reference, file.files)})
+            self._put(file, key, {what: prove(self.judge, reference, file.files), "of": of})
             line = self.ledger.get(key) or {}
         proof: str | bool = line[what]
         return proof
 
-    def _put(self, reference: Reference, key: str, finding: Mapping[str, Any]) -> None:
-        self.ledger.put(key, {"reference": reference.slug, "of": rests_on(reference), **finding})
+    def _put(self, file: File, key: str, finding: Mapping[str, Any]) -> None:
+        self.ledger.put(key, {"reference": file.reference, **finding})
 
     def _cached(self, what: Sequence[Any], find: Callable[[], Any]) -> Any:
         path = self.folder / digest(*what)
@@ -280,9 +281,9 @@ class Ground:
         return found
 
 
-def rests_on(reference: Reference) -> str:
-    """A digest of a reference with its task and its tests."""
-    return digest(*_texts(reference))
+def rests_on(reference: Reference, *, tests: bool = True) -> str:
+    """A digest of a reference with its task, and its tests where they matter."""
+    return digest(*_texts(reference)[: None if tests else -1])
 
 
 def found_of(line: Mapping[str, Any]) -> Found:

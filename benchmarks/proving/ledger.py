@@ -8,7 +8,7 @@ over, and dropped when the file is next written whole.
 import ast
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,9 @@ class Ledger:
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line, sort_keys=True) + "\n")
 
-    def fresh(self, rests_on: Mapping[str, str], judge: str) -> list[Mapping[str, Any]]:
+    def fresh(self, rests_on: Collection[str], judge: str) -> list[Mapping[str, Any]]:
         """The findings on references as they are, and of this judge where a verdict is among them."""
-        lines = (line for line in self._known.values() if rests_on.get(line["reference"]) == line["of"])
+        lines = (line for line in self._known.values() if line["of"] in rests_on)
         return [line for line in lines if line.get("judge", judge) == judge]
 
     def write(self, lines: Sequence[Mapping[str, Any]]) -> None:
