@@ -2,18 +2,22 @@
 
 `python benchmarks/judge_overhead.py [REPETITIONS]` prints CPU seconds, the worker's included, of one
 training with 26 looks at held-out data: in this process, and through a `RemoteProgram` whose zygote is
-warm. Exit status 1 if the median remote run exceeds 1.2 times the median bare run plus 0.3 CPU seconds.
+warm; and of a job that does nothing, without a sandbox and in the best one that there is here. Exit status 1
+if the median remote run exceeds 1.2 times the median bare run plus 0.3 CPU seconds, or the median job without
+a sandbox 50 milliseconds.
 """
 
-import os
 import statistics
 import sys
+import time
 import types
+from pathlib import Path
 
 import torch
 import torch._dynamo
 
 from bughunt.judge.program import open_program
+from bughunt.judge.sandbox.fence import Tier
 from bughunt.judge.zygote import Zygote
 from bughunt.task import probe_steps
 
@@ -50,6 +54,7 @@ def predict(model, x):
         return model(x)
 """
 STEPS, PROBES = 600, 25
+JOBS, MOST_OF_A_JOB = 15, 0.05
 Data = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -97,9 +102,22 @@ def remote(zygote: Zygote, seen: Data, held_out: Data) -> tuple[float, list[floa
     return own_seconds() - started + (program.cpu_seconds or 0.0), curve
 
 
+def job(zygote: Zygote) -> float:
+    """CPU seconds of a worker that loads a program and is closed: this process, the zygote and the worker."""
+    started = own_seconds() + seconds_of(zygote)
+    with open_program(zygote, {"train.py": PROGRAM}) as program:
+        program.seed(0)
+    return own_seconds() + seconds_of(zygote) - started + (program.cpu_seconds or 0.0)
+
+
+def seconds_of(zygote: Zygote) -> float:
+    """What the zygote itself has used, without its workers."""
+    used = Path(f"/proc/{zygote.process.pid}/schedstat").read_text(encoding="utf-8").split()[0]
+    return int(used) / 1e9
+
+
 def own_seconds() -> float:
-    times = os.times()
-    return times.user + times.system
+    return time.process_time()
 
 
 def main(repetitions: int) -> int:
@@ -120,7 +138,21 @@ def main(repetitions: int) -> int:
     print(f"bare   {direct:.3f} CPU-s ({min(here):.3f}-{max(here):.3f})")
     print(f"remote {through:.3f} CPU-s ({min(there):.3f}-{max(there):.3f})")
     print(f"ratio  {through / direct:.2f}, bound 1.2 x + 0.3 s = {1.2 * direct + 0.3:.3f}")
-    return through > 1.2 * direct + 0.3
+    plain = tell_jobs("no sandbox", Tier.S0)
+    tell_jobs("the best sandbox", Tier.S2)
+    return through > 1.2 * direct + 0.3 or plain > MOST_OF_A_JOB
+
+
+def tell_jobs(title: str, most: Tier) -> float:
+    """The median CPU seconds of a job in one tier, which is printed."""
+    with Zygote(most=most) as zygote:
+        job(zygote)
+        spent = [job(zygote) for _ in range(JOBS)]
+        tier = zygote.tier.name
+    median = statistics.median(spent)
+    least, most_of_all = (1000 * edge(spent) for edge in (min, max))
+    print(f"job    {1000 * median:.0f} ms of CPU ({least:.0f}-{most_of_all:.0f}), {title}: {tier}")
+    return median
 
 
 if __name__ == "__main__":

@@ -50,10 +50,10 @@ class Keeper:
 
     def _found(self, files: Files, task: Task, seed: int, configuration: str, device: str) -> Yardstick:
         name = archive.key("yardstick", files, task, device, seed, configuration)
-        kept = _yardstick_of(self._archive.get(name))
-        with self._open(files, task, device) as reference:
-            if kept and _sings(reference, kept, task, seed, configuration):
-                return kept
+        if kept := _yardstick_of(self._archive.get(name)):
+            with self._open(files, task, device) as reference:
+                if _sings(reference, kept, task, seed, configuration):
+                    return kept
         with self._open(files, task, device) as reference:
             made = yardstick(reference, task, seed, configuration)
         self._archive.put(name, _plain(made))
