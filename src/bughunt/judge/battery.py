@@ -123,8 +123,9 @@ class _Battery:
     def run(self, path: Path) -> None:
         """The tests of a file, in this very process."""
         switches = [word for plugin in UNWANTED for word in ("-p", f"no:{plugin}")]
-        # The root of the file system: modules of equal names in two folders stay two modules.
-        place = ["-c", os.devnull, "--rootdir", path.anchor, "--noconftest", "--import-mode=importlib"]
+        # The folder itself: from the root of the file system on, every folder on the way would be searched.
+        folder = ["--rootdir", str(path.parent), "--confcutdir", str(path.parent)]
+        place = ["-c", os.devnull, *folder, "--noconftest", "--import-mode=importlib"]
         with _own_environment(path):
             pytest.main([str(path), *place, *switches, "--capture=sys"], plugins=[self])
         if self._infrastructure:

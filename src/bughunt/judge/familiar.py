@@ -22,6 +22,7 @@ class _Familiar:
     def __init__(self, program: Program, names: Sequence[str]) -> None:
         self._program, self._names = program, list(names)
         self._known: WeakKeyDictionary[Model, dict[str, str]] = WeakKeyDictionary()
+        self._paired: dict[tuple[str, ...], dict[str, str]] = {}  # by the names of a model
 
     def state(self, model: Model) -> dict[str, Value]:
         state = self._program.state(model)
@@ -40,8 +41,10 @@ class _Familiar:
     def _theirs(self, model: Model, state: Mapping[str, Value] | None = None) -> dict[str, str]:
         """The candidate's names -> the reference's; empty where they are the same or cannot be told."""
         if model not in self._known:
-            mine = list(self._program.state(model) if state is None else state)
-            self._known[model] = self._pairs(mine)
+            mine = tuple(self._program.state(model) if state is None else state)
+            if mine not in self._paired:
+                self._paired[mine] = self._pairs(list(mine))
+            self._known[model] = self._paired[mine]
         return self._known[model]
 
     def _pairs(self, mine: Sequence[str]) -> dict[str, str]:
