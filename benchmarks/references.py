@@ -111,12 +111,15 @@ def main(words: Sequence[str]) -> int:
 def look_at(slug: str, judge: Meter, chosen: argparse.Namespace, end: float) -> Record:
     """Measure what is missing of one program and of a sample of its mutants."""
     reference, record = references.load(slug), Record.read(slug)
+    known = record.health is not None and record.health.key == health_key(reference)
+    if known and not chosen.mutants:
+        return record
     mutants = enumerate_tree(reference.files)
-    if record.health is None or record.health.key != health_key(reference):
+    if record.health is None or not known:
         record.health = _health(judge, reference, mutants)
     current = {fate_key(reference, mutant) for mutant in mutants}
     record.fates = {key: fate for key, fate in record.fates.items() if key in current}
-    picked = sample(mutants, chosen.mutants)
+    picked = sorted(sample(mutants, chosen.mutants), key=lambda one: _is_killed(record, reference, one))
     if picked and reference.task.trains and not record.health.curves:
         curves, metrics = _curves(judge, reference.files, reference.task, HEALTHY)
         record.health = replace(record.health, curves=curves, metrics=metrics)
@@ -130,6 +133,12 @@ def look_at(slug: str, judge: Meter, chosen: argparse.Namespace, end: float) -> 
         if record.fates[key] != before:
             record.write()
     return record
+
+
+def _is_killed(record: Record, reference: Reference, mutant: Mutant) -> bool:
+    """By what was known before; others come first."""
+    fate = record.fates.get(fate_key(reference, mutant))
+    return bool(fate and fate.test)
 
 
 def sample(mutants: Sequence[Mutant], count: int) -> list[Mutant]:

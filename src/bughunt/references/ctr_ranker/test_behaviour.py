@@ -231,6 +231,22 @@ def test_large_embeddings_cost(program, seed):
     assert values[0] == pytest.approx(-float(right), rel=1e-3)
 
 
+def test_the_penalty_pulls_embeddings_to_zero(program, seed):
+    codes, click = _codes(seed), (torch.arange(40) % 3 == 0).float()
+    pulls = []
+    for penalty in (0.0, 0.5):
+        model = _noisy(program, seed, penalty=penalty)
+        value = program.call("loss", model, codes, click, keep=True)
+        program.call_method(value, "backward", keep=True)
+        pulls.append(program.gradients(model))
+    for name, table in program.state(model).items():
+        if table.dim() == 2 and table.size(1) == 5:
+            column = next(d for d, size in enumerate(SIZES["sizes"]) if size == len(table))
+            times = codes[:, column].bincount(minlength=len(table))
+            expected = times[:, None] * table / 40  # of half the square, a mean over 40 rows
+            torch.testing.assert_close(pulls[1][name] - pulls[0][name], expected, rtol=1e-3, atol=1e-5)
+
+
 def test_large_scores_stay_finite(program, seed):
     model = _noisy(program, seed)
     state = program.state(model)
