@@ -1,11 +1,11 @@
-"""What the operators reach: rows of the catalogue, sites on the references, and how many mutants are silent.
+"""What the operators reach: rows, sites on the references, and the rows that yield a challenge.
 
-Run: python benchmarks/coverage.py [--sample N] [--tries N] [--steps N]
+Run: python benchmarks/coverage.py [--tries N] [--sample N] [--workers N] [--write docs/coverage.md]
 
-A mutant is *silent* when it runs the first steps of its program in a forked worker without an exception.
-It is a *candidate* for a challenge when it is silent and the program then reports, or is measured to do,
-something else than before; the small programs of the tests are asked before the references. Programs that do
-not train are judged by their behaviour tests: a candidate passes others than before.
+A row is *felt* where a mutant of it, on a small program of the tests, runs to its end and gives other
+values. It *ships* where a mutant of it, on a reference program, fails some behaviour tests and passes
+some. Of a sample of all proposals it is said how many are *silent*: they run on. Cheap programs are asked
+first. What has been found is remembered, so a run that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -18,135 +18,139 @@ import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeVar
 
-from bughunt_mutator import Mutant, enumerate_mutants, load_operators
+from bughunt_mutator import Mutant, enumerate_mutants, enumerate_tree, load_operators, mutated
 from bughunt_mutator.rows import load_rows
 
 from bughunt import references
-from bughunt.judge.judge import Case, Judge, syntax_error
-from bughunt.judge.program import ProgramError
+from bughunt.bugsets.evaluate import Evaluator, Finding, Job
+from bughunt.bugsets.generate import facts_of
+from bughunt.judge.judge import syntax_error
 
 PROGRAMS = Path(__file__).parents[1] / "tests" / "mutator" / "programs"
 WANTED_ROWS, WANTED_SILENT = 250, 0.8
 PATIENCE = 30  # seconds for a small program
-Said = Sequence[object] | None  # what a program says over its first steps; nothing if it stops
+HEAD = ("category", "operators", "rows", "felt", "sites", "on references", "ship")
+Said = Sequence[object] | None  # what a small program says; nothing if it stops
 Site = tuple[str, Mutant]
-Item = TypeVar("Item")
-
-
-@dataclass
-class Looks:
-    """Programs looked at in workers of one judge."""
-
-    judge: Judge
-    steps: int
-    known: dict[tuple[str, str], Said] = field(default_factory=dict)
-
-    def said(self, slug: str, key: str, text: str) -> Said:
-        """Losses and measurements of the first steps, or the names of the tests that pass."""
-        if (slug, key) not in self.known:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self.known[slug, key] = self._look(slug, text)
-        return self.known[slug, key]
-
-    def _look(self, slug: str, text: str) -> Said:
-        reference = references.load(slug)
-        files = {**reference.files, "train.py": text}
-        try:
-            if reference.task.trains:
-                curve = self.judge.measure(files, reference.task, 0, steps=self.steps)
-                return [*curve.values, *curve.reported]
-            case = Case(reference.task, reference.files, reference.test_path)
-            return [each.name for each in self.judge.battery(files, case, 0) if each.passed] or None
-        except ProgramError:
-            return None
-
-    def mutant(self, site: Site) -> Said:
-        """What a mutant says."""
-        slug, mutant = site
-        return self.said(slug, mutant.key, mutant.apply(source(slug)))
-
-    def is_candidate(self, site: Site) -> bool:
-        """Whether a mutant runs, and says something else than its program."""
-        return differs_silently(self.mutant(site), self.said(site[0], "", source(site[0])))
 
 
 def main() -> int:
-    """Print the tables; fails below what is wanted."""
+    """Print the table; fails below what is wanted."""
     asked = options()
-    sites = sites_on_references()
-    unparsable = sum(bool(syntax_error({"m.py": m.apply(source(slug))})) for slug, m in sites)
-    print(f"{len(load_operators())} operators; {len(sites)} sites on {len(references.slugs())} references")
-    print(f"unparsable: {unparsable} of {len(sites)}", flush=True)
-    with Judge() as judge:
-        looks = Looks(judge, asked.steps)
-        silent = silence(looks, sites, asked.sample)
-        shipping = candidates(looks, sites, asked.tries) if asked.tries else {}
-    table(sites, shipping)
-    if not asked.tries:
-        return 0 if silent and not unparsable else 1
-    on_references = sum(where in references.slugs() for where in shipping.values())
-    print(f"rows with a shipping candidate: {len(shipping)} ({on_references} found on a reference)")
-    print(f"without: {', '.join(row for row in load_rows() if row not in shipping) or 'none'}")
-    return 0 if silent and len(shipping) >= WANTED_ROWS and not unparsable else 1
-
-
-def silence(looks: Looks, sites: Sequence[Site], count: int) -> bool:
-    """Whether enough of a sample of the proposals run; says how many, and which do not."""
-    sample = random.Random(0).sample(sites, min(count, len(sites)))
-    loud = [site for site in progress(sample, "sample") if looks.mutant(site) is None]
-    silent = len(sample) - len(loud)
-    print(f"silent: {silent} of {len(sample)} sampled, {silent / max(1, len(sample)):.0%}")
-    for slug, mutant in loud:
-        print(f"  loud: {slug} line {mutant.line} {mutant.row}")
-    sys.stdout.flush()
-    return silent >= WANTED_SILENT * len(sample)
+    with Evaluator(asked.workers) as evaluate:
+        sites = sites_on_references(evaluate)
+        unparsable = sum(bool(syntax_error(program_of(site))) for site in sites)
+        print(f"{len(load_operators())} operators, {len(sites)} sites, {unparsable} unparsable", flush=True)
+        felt = rows_felt()
+        print(f"{len(felt)} rows are felt on small programs", flush=True)
+        silent = silence(sites, asked.sample, evaluate)
+        ships = shipping(sites, asked.tries, evaluate)
+    text = page(sites, felt, ships, silent)
+    print(text)
+    if asked.write:
+        asked.write.write_text(text, encoding="utf-8")
+    return 0 if silent >= WANTED_SILENT and len(ships) >= WANTED_ROWS and not unparsable else 1
 
 
 def options() -> argparse.Namespace:
     """What was asked for on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--sample", type=int, default=150, help="proposals whose silence is tried")
-    parser.add_argument(
-        "--tries", type=int, default=3, help="sites on references tried for each row; 0: none"
-    )
-    parser.add_argument("--steps", type=int, default=3, help="steps that a program runs")
+    parser.add_argument("--sample", type=int, default=60, help="proposals whose silence is tried")
+    parser.add_argument("--tries", type=int, default=3, help="sites tried for each row")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--write", type=Path, help="the page to write")
     return parser.parse_args()
 
 
-@cache
-def source(slug: str) -> str:
-    """The text of a reference program."""
-    return references.load(slug).files["train.py"]
+def sites_on_references(evaluate: Evaluator) -> list[Site]:
+    """Every proposal on every reference, those that need facts among them."""
+    found = []
+    for slug in references.slugs():
+        reference = references.load(slug)
+        known = facts_of(reference, evaluate, print)
+        found += [(slug, mutant) for mutant in enumerate_tree(reference.files, None, known)]
+    return found
 
 
-def sites_on_references() -> list[Site]:
-    """Every proposal on the first file of every reference."""
-    return [(slug, mutant) for slug in references.slugs() for mutant in enumerate_mutants(source(slug))]
+def program_of(site: Site) -> dict[str, str]:
+    """The files of a mutant."""
+    slug, mutant = site
+    return mutated(references.load(slug).files, mutant)
 
 
-def candidates(looks: Looks, sites: Sequence[Site], tries: int) -> dict[str, str]:
-    """For each row that has one, the program of the first candidate; small programs are asked first."""
-    found: dict[str, str] = {}
-    for path in progress(sorted(PROGRAMS.glob("*.py")), "small programs"):
-        text = path.read_text(encoding="utf-8")
-        for mutant in enumerate_mutants(text):
-            if mutant.row not in found and differs_silently(run_small(mutant.apply(text)), intact(path)):
-                found[mutant.row] = path.stem
+# On references
+
+
+def silence(sites: Sequence[Site], count: int, evaluate: Evaluator) -> float:
+    """The share of a sample of the proposals that run on."""
+    sample = random.Random(0).sample(list(sites), min(count, len(sites)))
+    looks = evaluate([running(site) for site in sample])
+    loud = [(site, look) for site, look in zip(sample, looks, strict=True) if not runs(look)]
+    for (slug, mutant), look in loud:
+        print(f"  loud: {slug} line {mutant.line} {mutant.row}: {look.error[:80]}")
+    share = 1 - len(loud) / max(1, len(sample))
+    print(f"silent: {share:.0%} of {len(sample)} sampled", flush=True)
+    return share
+
+
+def running(site: Site) -> Job:
+    """A program that trains runs for a few steps in all of its configurations, of another the tests run."""
+    trains = references.load(site[0]).task.trains
+    return Job(site[0], "default", program_of(site), tests=not trains, fingerprint=trains)
+
+
+def runs(look: Finding) -> bool:
+    """Whether a program was not stopped."""
+    return not look.error and bool(look.fingerprint or look.passed)
+
+
+def shipping(sites: Sequence[Site], tries: int, evaluate: Evaluator) -> dict[str, str]:
+    """For each row that has one, the program of a mutant that fails some tests and passes some."""
     by_row: dict[str, list[Site]] = defaultdict(list)
-    for site in sites:
+    for site in sorted(sites, key=lambda site: (cost(site[0]), site[0], site[1].key)):
         by_row[site[1].row].append(site)
-    for row in progress([row for row in load_rows() if row not in found], "rows"):
-        ranked = sorted(by_row[row], key=lambda site: references.load(site[0]).task.cpu_seconds)
-        at = next((site[0] for site in ranked[:tries] if looks.is_candidate(site)), None)
-        if at is not None:
-            found[row] = at
+    found: dict[str, str] = {}
+    for attempt in range(tries):
+        open_ = [row for row in by_row if row not in found and len(by_row[row]) > attempt]
+        rounds = sorted((by_row[row][attempt] for row in open_), key=lambda site: cost(site[0]))
+        for start in range(0, len(rounds), 8):
+            batch = rounds[start : start + 8]
+            looks = evaluate([Job(slug, "default", program_of((slug, m)), tests=True) for slug, m in batch])
+            found |= {m.row: slug for (slug, m), look in zip(batch, looks, strict=True) if is_challenge(look)}
+            print(f"\rtry {attempt + 1}: {start + len(batch)} of {len(rounds)} ", end="", file=sys.stderr)
+    return found
+
+
+def cost(slug: str) -> float:
+    """What a program costs to be tested, roughly."""
+    return references.load(slug).task.cpu_seconds
+
+
+def is_challenge(look: Finding) -> bool:
+    """Whether tests tell a program from its reference, and not all of them do."""
+    return bool(look.failed and look.passed) and not look.error
+
+
+# On small programs
+
+
+def rows_felt() -> dict[str, str]:
+    """For each row that has one, the small program that a mutant of it changes."""
+    catalogue = {id_ for id_, operator in load_operators().items() if set(operator.rows) & set(load_rows())}
+    found: dict[str, str] = {}
+    for path in sorted(PROGRAMS.glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        tried: dict[str, int] = defaultdict(int)
+        for mutant in enumerate_mutants(text, catalogue):
+            if mutant.row in found or tried[mutant.row] == 3:
+                continue
+            tried[mutant.row] += 1
+            if differs_silently(run_small(mutant.apply(text)), intact(path)):
+                found[mutant.row] = path.stem
     return found
 
 
@@ -207,30 +211,61 @@ def _near(one: object, other: object) -> bool:
     return one == other
 
 
-def table(sites: Sequence[Site], shipping: Mapping[str, str]) -> None:
-    """One line a category."""
-    print(f"{'category':<36}{'rows':>6}{'operators':>11}{'sites':>8}{'with a site':>13}{'candidates':>12}")
-    reached = {mutant.row for _, mutant in sites}
-    operators = load_operators().values()
-    for category in sorted({operator.category for operator in operators}):
-        own = {operator.id for operator in operators if operator.category == category}
-        rows = [row.id for row in load_rows().values() if row.category == category]
-        counts = (
-            len(rows),
-            len(own),
-            sum(mutant.operator in own for _, mutant in sites),
-            sum(row in reached for row in rows),
-            sum(row in shipping for row in rows),
+# The page
+
+
+def page(sites: Sequence[Site], felt: Mapping[str, str], ships: Mapping[str, str], silent: float) -> str:
+    """The table in Markdown, with what it means and how to make it anew."""
+    lines = [list(map(str, row)) for row in (*table(sites, felt, ships), total(sites, felt, ships))]
+    head = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
+    catalogue = [row for row in load_rows() if row not in felt and row not in ships]
+    return (
+        "\n\n".join(
+            [
+                "# What the operators reach",
+                "<!-- Written by `python benchmarks/coverage.py --write docs/coverage.md`. -->",
+                EXPLAINED,
+                "\n".join([*head, *(f"| {' | '.join(line)} |" for line in lines)]),
+                f"Of a sample of all proposals {silent:.0%} are silent: the program runs on.",
+                f"Neither felt nor shipping: {', '.join(catalogue) or 'none'}.",
+            ]
         )
-        print(f"{category:<36}{counts[0]:>6}{counts[1]:>11}{counts[2]:>8}{counts[3]:>13}{counts[4]:>12}")
+        + "\n"
+    )
 
 
-def progress(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """The items, and on a terminal how many are done."""
-    for place, item in enumerate(items):
-        if sys.stderr.isatty():
-            print(f"\r{what} {place + 1}/{len(items)} ", end="", file=sys.stderr)
-        yield item
+EXPLAINED = """A *row* is one mistake: of the catalogue, or of a general operator that stands beside it. It
+is *felt* where a mutant of it changes what a small program of the tests
+(`tests/mutator/programs/`) computes and does not stop it. *Sites* are the proposals on the
+reference programs, *on references* the rows that have one. A row *ships* where a mutant of
+it on a reference fails some of the behaviour tests and passes some, which is what a
+challenge needs first; cheap programs are tried first, a few sites for each row."""
+
+
+def table(
+    sites: Sequence[Site], felt: Mapping[str, str], ships: Mapping[str, str]
+) -> Iterator[tuple[str | int, ...]]:
+    """One row a category."""
+    operators = load_operators().values()
+    reached = {mutant.row for _, mutant in sites}
+    for category in sorted({operator.category for operator in operators}):
+        own = [operator for operator in operators if operator.category == category]
+        ids, rows = {each.id for each in own}, [row for each in own for row in each.rows]
+        yield (
+            category,
+            len(own),
+            len(rows),
+            sum(row in felt for row in rows),
+            sum(mutant.operator in ids for _, mutant in sites),
+            sum(row in reached for row in rows),
+            sum(row in ships for row in rows),
+        )
+
+
+def total(sites: Sequence[Site], felt: Mapping[str, str], ships: Mapping[str, str]) -> tuple[str | int, ...]:
+    """The sums of all columns."""
+    rows = list(table(sites, felt, ships))
+    return ("all", *(sum(int(row[column]) for row in rows) for column in range(1, len(HEAD))))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ class Job:
             reference.test_path.read_text(encoding="utf-8"),
         ]
         judge.append((reference.folder / "task.py").read_text(encoding="utf-8"))
-        text = json.dumps([judge, asdict(self)], sort_keys=True)
+        asked = {name: value for name, value in asdict(self).items() if name != "facts" or value}
+        text = json.dumps([judge, asked], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

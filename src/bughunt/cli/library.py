@@ -211,7 +211,7 @@ def mutate_command(
     session: Session, file: Path, operators: tuple[str, ...], key: str | None, slug: str | None
 ) -> None:
     """List every bug that the operators could write into a Python file."""
-    from bughunt_mutator import SourceError, enumerate_mutants
+    from bughunt_mutator import SourceError, SourceFile, enumerate_mutants
 
     from bughunt.show.tables import table
 
@@ -220,7 +220,7 @@ def mutate_command(
     if unknown:
         raise UsageError(f"no operator '{unknown[0]}'", _near(unknown[0], list(_operators())))
     try:
-        known = _facts(file, text, slug) if slug else {}
+        known = _facts(file, SourceFile(text).source, slug) if slug else {}
         mutants = enumerate_mutants(text, frozenset(operators) or None, known)
     except SourceError as error:
         raise UsageError(f"{file} {error}", "mutate reads Python files of up to 20,000 lines") from error
