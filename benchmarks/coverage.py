@@ -1,6 +1,6 @@
 """What the operators reach: rows, sites on the references, and the rows that yield a challenge.
 
-Run: python benchmarks/coverage.py [--tries N] [--sample N] [--workers N] [--write docs/coverage.md]
+Run: python benchmarks/coverage.py [--tries N] [--sample N] [--minutes N] [--write docs/coverage.md]
 
 A row is *felt* where a mutant of it, on a small program of the tests, runs to its end and gives other
 values. It *ships* where a mutant of it, on a reference program, fails some behaviour tests and passes
@@ -15,6 +15,7 @@ import contextlib
 import multiprocessing
 import random
 import sys
+import time
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,8 @@ from bughunt.judge.judge import syntax_error
 PROGRAMS = Path(__file__).parents[1] / "tests" / "mutator" / "programs"
 WANTED_ROWS, WANTED_SILENT = 250, 0.8
 PATIENCE = 30  # seconds for a small program
-HEAD = ("category", "operators", "rows", "felt", "sites", "on references", "ship")
+BATCH = 8  # mutants tried at a time
+HEAD = ("category", "operators", "rows", "felt", "sites", "on references", "tried", "ship")
 Said = Sequence[object] | None  # what a small program says; nothing if it stops
 Site = tuple[str, Mutant]
 
@@ -48,8 +50,9 @@ def main() -> int:
         felt = rows_felt()
         print(f"{len(felt)} rows are felt on small programs", flush=True)
         silent = silence(sites, asked.sample, evaluate)
-        ships = shipping(sites, asked.tries, evaluate)
-    text = page(sites, felt, ships, silent)
+        tried = attempts(sites, asked.tries, asked.minutes, evaluate)
+    ships = {row: slug for row, slug in tried.items() if slug}
+    text = page(sites, felt, tried, silent)
     print(text)
     if asked.write:
         asked.write.write_text(text, encoding="utf-8")
@@ -61,6 +64,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sample", type=int, default=60, help="proposals whose silence is tried")
     parser.add_argument("--tries", type=int, default=3, help="sites tried for each row")
+    parser.add_argument("--minutes", type=float, default=600, help="for the sites that are tried")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--write", type=Path, help="the page to write")
     return parser.parse_args()
@@ -108,19 +112,25 @@ def runs(look: Finding) -> bool:
     return not look.error and bool(look.fingerprint or look.passed)
 
 
-def shipping(sites: Sequence[Site], tries: int, evaluate: Evaluator) -> dict[str, str]:
-    """For each row that has one, the program of a mutant that fails some tests and passes some."""
+def attempts(sites: Sequence[Site], tries: int, minutes: float, evaluate: Evaluator) -> dict[str, str]:
+    """For each row that was tried the program of a mutant that makes a challenge; empty where none did."""
     by_row: dict[str, list[Site]] = defaultdict(list)
     for site in sorted(sites, key=lambda site: (cost(site[0]), site[0], site[1].key)):
         by_row[site[1].row].append(site)
     found: dict[str, str] = {}
+    until = time.monotonic() + 60 * minutes
     for attempt in range(tries):
-        open_ = [row for row in by_row if row not in found and len(by_row[row]) > attempt]
+        open_ = [row for row in by_row if not found.get(row) and len(by_row[row]) > attempt]
         rounds = sorted((by_row[row][attempt] for row in open_), key=lambda site: cost(site[0]))
-        for start in range(0, len(rounds), 8):
-            batch = rounds[start : start + 8]
+        for start in range(0, len(rounds), BATCH):
+            if time.monotonic() > until:
+                return found
+            batch = rounds[start : start + BATCH]
             looks = evaluate([Job(slug, "default", program_of((slug, m)), tests=True) for slug, m in batch])
-            found |= {m.row: slug for (slug, m), look in zip(batch, looks, strict=True) if is_challenge(look)}
+            found |= {
+                m.row: slug if is_challenge(look) else ""
+                for (slug, m), look in zip(batch, looks, strict=True)
+            }
             print(f"\rtry {attempt + 1}: {start + len(batch)} of {len(rounds)} ", end="", file=sys.stderr)
     return found
 
@@ -214,36 +224,33 @@ def _near(one: object, other: object) -> bool:
 # The page
 
 
-def page(sites: Sequence[Site], felt: Mapping[str, str], ships: Mapping[str, str], silent: float) -> str:
+def page(sites: Sequence[Site], felt: Mapping[str, str], tried: Mapping[str, str], silent: float) -> str:
     """The table in Markdown, with what it means and how to make it anew."""
-    lines = [list(map(str, row)) for row in (*table(sites, felt, ships), total(sites, felt, ships))]
+    lines = [list(map(str, row)) for row in (*table(sites, felt, tried), total(sites, felt, tried))]
     head = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
-    catalogue = [row for row in load_rows() if row not in felt and row not in ships]
-    return (
-        "\n\n".join(
-            [
-                "# What the operators reach",
-                "<!-- Written by `python benchmarks/coverage.py --write docs/coverage.md`. -->",
-                EXPLAINED,
-                "\n".join([*head, *(f"| {' | '.join(line)} |" for line in lines)]),
-                f"Of a sample of all proposals {silent:.0%} are silent: the program runs on.",
-                f"Neither felt nor shipping: {', '.join(catalogue) or 'none'}.",
-            ]
-        )
-        + "\n"
-    )
+    lacking = [row for row in load_rows() if row not in felt and not tried.get(row)]
+    parts = [
+        "# What the operators reach",
+        "<!-- Written by `python benchmarks/coverage.py --write docs/coverage.md`. -->",
+        EXPLAINED,
+        "\n".join([*head, *(f"| {' | '.join(line)} |" for line in lines)]),
+        f"Of a sample of all proposals {silent:.0%} are silent: the program runs on.",
+        f"Rows of the catalogue that were neither felt nor shipped: {', '.join(lacking) or 'none'}.",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 EXPLAINED = """A *row* is one mistake: of the catalogue, or of a general operator that stands beside it. It
 is *felt* where a mutant of it changes what a small program of the tests
 (`tests/mutator/programs/`) computes and does not stop it. *Sites* are the proposals on the
-reference programs, *on references* the rows that have one. A row *ships* where a mutant of
-it on a reference fails some of the behaviour tests and passes some, which is what a
-challenge needs first; cheap programs are tried first, a few sites for each row."""
+reference programs, *on references* the rows that have one. *Tried* are the rows of which a
+mutant was judged there. A row *ships* where that mutant fails some of the behaviour tests
+and passes some, which is what a challenge needs first; cheap programs are tried first, a
+few sites for each row."""
 
 
 def table(
-    sites: Sequence[Site], felt: Mapping[str, str], ships: Mapping[str, str]
+    sites: Sequence[Site], felt: Mapping[str, str], tried: Mapping[str, str]
 ) -> Iterator[tuple[str | int, ...]]:
     """One row a category."""
     operators = load_operators().values()
@@ -258,13 +265,14 @@ def table(
             sum(row in felt for row in rows),
             sum(mutant.operator in ids for _, mutant in sites),
             sum(row in reached for row in rows),
-            sum(row in ships for row in rows),
+            sum(row in tried for row in rows),
+            sum(bool(tried.get(row)) for row in rows),
         )
 
 
-def total(sites: Sequence[Site], felt: Mapping[str, str], ships: Mapping[str, str]) -> tuple[str | int, ...]:
+def total(sites: Sequence[Site], felt: Mapping[str, str], tried: Mapping[str, str]) -> tuple[str | int, ...]:
     """The sums of all columns."""
-    rows = list(table(sites, felt, ships))
+    rows = list(table(sites, felt, tried))
     return ("all", *(sum(int(row[column]) for row in rows) for column in range(1, len(HEAD))))
 
 

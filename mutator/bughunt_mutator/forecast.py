@@ -22,7 +22,6 @@ from bughunt_mutator.shapes import MisfitError, expanded
 FOLLOWED = 40  # statements after the edited one
 MOMENTS = 24  # that are looked at
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Module
-Changes = Mapping[str, Fact | None]  # names, and what they are instead; None for what cannot be told
 
 
 class Outcome(Enum):

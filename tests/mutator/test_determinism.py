@@ -30,3 +30,24 @@ def test_mutants_do_not_depend_on_the_hash_seed() -> None:
     assert one.returncode == other.returncode == 0
     assert first.count(b"\n") > 1000
     assert first == second
+
+
+WITH_FACTS = """
+from bughunt_mutator import enumerate_mutants, load_operators
+from bughunt_mutator.facts import told
+
+for operator in load_operators().values():
+    for example in operator.examples if operator.facts else ():
+        for mutant in enumerate_mutants(example.before, facts=told(example.before, operator.facts)):
+            print(mutant)
+"""
+
+
+def test_mutants_that_need_a_run_do_not_depend_on_the_hash_seed() -> None:
+    found = []
+    for hash_seed in ("1", "4242"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        command = [sys.executable, "-c", WITH_FACTS]
+        found.append(subprocess.run(command, capture_output=True, env=environment, check=True).stdout)
+    assert found[0].count(b"\n") > 20
+    assert found[0] == found[1]
