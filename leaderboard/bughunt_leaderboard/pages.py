@@ -23,6 +23,7 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.filters["moment"] = lambda at: clock.shown(at).replace("T", " ").replace("Z", " UTC")
+ENVIRONMENT.filters["hour"] = lambda at: clock.shown(at)[11:19] + " UTC"
 HTML = "text/html; charset=utf-8"
 LINES = 200  # of the feed
 
@@ -177,5 +178,11 @@ def read(file: UploadFile) -> tuple[str, str]:
         raise MalformedError(f"{file.filename} is not UTF-8 text", "send the Python file itself") from None
 
 
-def paragraphs(markdown: str) -> list[str]:
-    return [part.replace("**", "").replace("\n", " ") for part in markdown.strip().split("\n\n")]
+def paragraphs(markdown: str) -> list[tuple[str, str]]:
+    """Each with the bold words that it begins with."""
+    found = []
+    for part in markdown.strip().split("\n\n"):
+        _, bold, rest = part.partition("**") if part.startswith("**") else ("", "", part)
+        word, _, text = rest.partition("**") if bold else ("", "", rest)
+        found.append((word, " ".join(text.replace("**", "").split())))
+    return found
