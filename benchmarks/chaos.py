@@ -40,8 +40,9 @@ from crowd.postgres import Postgres
 
 CHALLENGE = "bh-b55d86"
 TEAMS, WORKERS, DRAIN = 20, 3, 600.0
+SETTLED = 1.8  # CPU seconds after which a worker has begun to work
 OUTCOMES = ("SOLVED", "UNFIXED", "PARTIAL", "ERROR")
-WEIGHTS = {"judgement": 20, "worker": 4, "server": 1, "tailor": 1, "connection": 2, "postgres": 1}
+WEIGHTS = {"judgement": 20, "worker": 2, "server": 1, "tailor": 1, "connection": 2, "postgres": 1}
 
 
 class Arena:
@@ -79,7 +80,8 @@ class Arena:
     def victims(self) -> dict[str, list[int]]:
         """The processes of each kind that live now; what all stand on is spared until they are back."""
         below = {pid: _command(pid) for pid in _children(self.host.pid)}
-        workers = [pid for pid, command in below.items() if "crowd.cheap" in command]
+        judges = [pid for pid, command in below.items() if "crowd.cheap" in command]
+        workers = [pid for pid in judges if _spent(pid) > SETTLED]
         standing = bool(workers) and server.listens(self.port)
         found = {
             "server": [self.host.pid] if standing else [],
@@ -101,6 +103,14 @@ def _children(pid: int) -> list[int]:
         for task in Path(f"/proc/{pid}/task").iterdir():
             found += map(int, (task / "children").read_text().split())
     return found
+
+
+def _spent(pid: int) -> float:
+    """CPU seconds that a process has used: starting takes a worker some."""
+    try:
+        return server.cpu_seconds(pid)
+    except OSError:
+        return 0.0
 
 
 def _command(pid: int) -> str:

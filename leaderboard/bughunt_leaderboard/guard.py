@@ -1,10 +1,13 @@
-"""What every request goes through: a limit on its size, headers on its answer, a count and a line of log."""
+"""What every request goes through: limits, headers on its answer, a count, and a line of the log.
+
+A board that is answered from memory is counted and not logged, as it is what everybody asks for all the time.
+"""
 
 import logging
 import time
 from typing import Protocol
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,13 +17,14 @@ from bughunt_leaderboard.refusals import TooManyError
 MAX_BODY = 1_000_000
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 LOG = logging.getLogger("bughunt.server")
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Content-Security-Policy": (
-        "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     ),
-}
+]
 
 
 class Keeping(Protocol):
@@ -56,6 +60,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         begun, status, size = time.perf_counter(), 500, 0
+        kept = self.arena.live.kept(scope)
 
         async def measured() -> Message:
             nonlocal size
@@ -71,30 +76,33 @@ class Guard:
                 if size > MAX_BODY and message["status"] != 413:
                     raise TooLargeError  # whatever the framework made of a body that broke off
                 status = message["status"]
-                MutableHeaders(scope=message).update(HEADERS)
+                message["headers"] = [*message["headers"], *HEADERS]
             await send(message)
 
         try:
             if announced(scope) > MAX_BODY:
                 raise TooLargeError
-            await self.answering(scope)(scope, measured, headed)
+            app = self.refusal(scope) or kept or self.app
+            await app(scope, measured, headed)
         except TooLargeError:
             body = {"code": "too-large", "message": f"{MAX_BODY} bytes are allowed", "remedy": ""}
             await JSONResponse(body, 413)(scope, receive, headed)
-        self.told(scope, status, time.perf_counter() - begun)
+        self.count(scope, status, time.perf_counter() - begun)
+        if kept is None or status == TooManyError.status:
+            milliseconds = round(1000 * (time.perf_counter() - begun), 1)
+            LOG.info({
+                "method": scope["method"], "path": scope["path"], "status": status, "ms": milliseconds,
+                "address": address(scope),
+            })  # fmt: skip
 
-    def answering(self, scope: Scope) -> ASGIApp:
-        """Who answers: the limits, what is kept, or the application."""
-        if wait := self.arena.door.wait(scope):
-            error = TooManyError("too many requests", f"wait {wait} s", retry=wait)
-            return JSONResponse(error.body(), error.status, error.headers())
-        return self.arena.live.kept(scope) or self.app
+    def refusal(self, scope: Scope) -> ASGIApp | None:
+        """The answer to who is beyond a limit."""
+        if not (wait := self.arena.door.wait(scope)):
+            return None
+        error = TooManyError("too many requests", f"wait {wait} s", retry=wait)
+        return JSONResponse(error.body(), error.status, error.headers())
 
-    def told(self, scope: Scope, status: int, seconds: float) -> None:
+    def count(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in METHODS else "other"
         number, before = self.arena.counts.get((method, status), (0, 0.0))
         self.arena.counts[method, status] = number + 1, before + seconds
-        LOG.info({
-            "method": scope["method"], "path": scope["path"], "status": status,
-            "ms": round(1000 * seconds, 1), "address": address(scope),
-        })  # fmt: skip

@@ -126,6 +126,19 @@ def test_who_has_the_newest_answer_already_is_told_so_until_it_changes(server: S
         assert now.text != first.text
 
 
+def test_a_long_board_has_pages_and_says_where_ones_own_team_stands(server: Server) -> None:
+    for number in range(101):
+        server.referee.join(server.referee.invite("host", f"Team {number}"), "ada")
+    client, team = server.join("Red")
+    server.caught_up(client)
+    first, second = (client.get(f"/?page={page}").text for page in (1, 2))
+    assert [page.count('<th scope="row">') for page in (first, second)] == [100, 2]
+    assert all('Your team is in <a href="/?page=2">place 102</a>' in page for page in (first, second))
+    assert 'class="own"' in second
+    assert len(client.get("/api/v1/board").json()["teams"]) == 102
+    assert client.get("/api/v1/board").json()["teams"][-1]["team"] == team
+
+
 def test_what_is_kept_for_everybody_is_not_what_an_official_sees(server: Server) -> None:
     client, _ = server.join("Red")
     server.referee.freeze("host")

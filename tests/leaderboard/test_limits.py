@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,11 @@ def test_requests_are_logged_without_their_tokens(tmp_path: Path, server: Server
     token = server.referee.grant("host", "observer", "Otto")
     with server.client(token) as client:
         client.get("/api/v1/competition")
-    lines = (tmp_path / FILE).read_text().splitlines()
+    file, until = tmp_path / FILE, time.monotonic() + 10
+    while not (file.exists() and "competition" in file.read_text()):
+        assert time.monotonic() < until  # a line is written once the answer has gone
+        time.sleep(0.05)
+    lines = file.read_text().splitlines()
     told = [json.loads(line) for line in lines]
     (one,) = [line for line in told if line.get("path") == "/api/v1/competition"]
     assert (one["method"], one["status"], one["address"]) == ("GET", 200, "127.0.0.1")
