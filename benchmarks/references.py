@@ -15,14 +15,17 @@ Run: python benchmarks/references.py [SLUG ...] [--mutants 40] [--curves] [--min
 import argparse
 import hashlib
 import json
+import os
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bughunt_mutator.engine import Mutant
 from bughunt_mutator.tree import enumerate_tree, mutated
 from matrix.record import WANTED, Fate, Health, Record
@@ -120,18 +123,16 @@ def look_at(slug: str, judge: Meter, chosen: argparse.Namespace, end: float) -> 
     current = {fate_key(reference, mutant) for mutant in mutants}
     record.fates = {key: fate for key, fate in record.fates.items() if key in current}
     picked = sorted(sample(mutants, chosen.mutants), key=lambda one: _is_killed(record, reference, one))
-    if picked and reference.task.trains and not record.health.curves:
-        curves, metrics = _curves(judge, reference.files, reference.task, HEALTHY)
-        record.health = replace(record.health, curves=curves, metrics=metrics)
     record.write()
-    for mutant in picked:
-        if time.monotonic() > end:
-            break
-        key = fate_key(reference, mutant)
-        before = record.fates.get(key) or _unknown(reference, mutant)
-        record.fates[key] = _judged(judge, reference, mutant, before, record, chosen.curves)
-        if record.fates[key] != before:
-            record.write()
+    for stage in (_tested, _watched):
+        for mutant in picked:
+            if time.monotonic() > end:
+                return record
+            key = fate_key(reference, mutant)
+            before = record.fates.get(key) or _unknown(reference, mutant)
+            record.fates[key] = stage(judge, reference, mutant, before, record, chosen.curves)
+            if record.fates[key] != before:
+                record.write()
     return record
 
 
@@ -192,17 +193,27 @@ def _unknown(reference: Reference, mutant: Mutant) -> Fate:
     )
 
 
-def _judged(
+def _tested(
+    judge: Judge, reference: Reference, mutant: Mutant, fate: Fate, record: Record, _curves: bool
+) -> Fate:
+    """A mutant's fate after it has met tests that it had not met."""
+    now = tests_key(reference)
+    if fate.tests == now:
+        return fate
+    test = _killer(judge, reference, mutated(reference.files, mutant), fate.test, record)
+    return replace(fate, tests=now, test=test)
+
+
+def _watched(
     judge: Judge, reference: Reference, mutant: Mutant, fate: Fate, record: Record, curves: bool
 ) -> Fate:
-    """A mutant's fate after what was not known of it has been looked at."""
-    files, task = mutated(reference.files, mutant), reference.task
-    if fate.tests != (now := tests_key(reference)):
-        test = _killer(judge, reference, files, fate.test, record)
-        fate = replace(fate, tests=now, test=test)
-    if task.trains and record.health and fate.curve is None and (curves or not fate.test):
-        fate = replace(fate, curve=_label(judge, reference, files, record.health))
-    if task.trains and fate.equal is None and fate.survives:
+    """A mutant's fate after its curve has been looked at, and what that leaves open."""
+    files = mutated(reference.files, mutant)
+    if not reference.task.trains:
+        return fate
+    if fate.curve is None and (curves or not fate.test):
+        fate = replace(fate, curve=_label(judge, reference, files, record))
+    if fate.equal is None and fate.survives:
         fate = replace(fate, equal=_equal(judge, reference, files))
     return fate
 
@@ -213,7 +224,7 @@ def _killer(judge: Judge, reference: Reference, files: Mapping[str, str], last: 
     if last and any(not one.passed for one in judge.battery(files, case, 0, only=[last])):
         return last
     kills = Counter(fate.test for fate in record.fates.values())
-    names = sorted(_names(judge, reference), key=lambda name: -kills[name])
+    names = sorted(_names(reference.test_path), key=lambda name: -kills[name])
     for start in range(0, len(names), AT_ONCE):
         for result in judge.battery(files, case, 0, only=names[start : start + AT_ONCE]):
             if not result.passed:
@@ -221,24 +232,34 @@ def _killer(judge: Judge, reference: Reference, files: Mapping[str, str], last: 
     return ""
 
 
-def _names(judge: Judge, reference: Reference) -> list[str]:
-    """Of all tests of a program; they are run once to be known."""
-    key = (reference.slug, tests_key(reference))
-    if key not in _KNOWN:
-        case = Case(reference.task, reference.files, reference.test_path)
-        _KNOWN[key] = [result.name for result in judge.battery(reference.files, case, 0)]
-    return _KNOWN[key]
+class _Collector:
+    """A pytest plugin that only takes down names."""
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.names = [item.name for item in session.items]
 
 
-_KNOWN: dict[tuple[str, str], list[str]] = {}
+@cache
+def _names(path: Path) -> list[str]:
+    """Of all tests of a program."""
+    found = _Collector()
+    alone = ["-c", os.devnull, "--rootdir", path.anchor, "--noconftest", "--import-mode=importlib"]
+    quiet = ["--collect-only", "-p", "no:terminal", "-p", "no:cacheprovider"]
+    pytest.main([str(path), *alone, *quiet], plugins=[found])
+    return found.names
 
 
-def _label(judge: Judge, reference: Reference, files: Mapping[str, str], health: Health) -> str:
+def _label(judge: Judge, reference: Reference, files: Mapping[str, str], record: Record) -> str:
+    """How a mutant's curve looks beside those of the reference, which are measured when first asked for."""
+    assert record.health is not None
+    if not record.health.curves:
+        values, metrics = _curves(judge, reference.files, reference.task, HEALTHY)
+        record.health = replace(record.health, curves=values, metrics=metrics)
     try:
         values, _ = _curves(judge, files, reference.task, SICK)
     except ProgramError:
         return "visible"
-    return symptom.label(health.curves, values, reference.task.scale)
+    return symptom.label(record.health.curves, values, reference.task.scale)
 
 
 def _equal(judge: Judge, reference: Reference, files: Mapping[str, str]) -> bool:
