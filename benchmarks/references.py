@@ -119,7 +119,9 @@ def look_at(slug: str, judge: Meter, chosen: argparse.Namespace, end: float) -> 
         return record
     mutants = enumerate_tree(reference.files)
     if record.health is None or not known:
-        record.health = _health(judge, reference, mutants)
+        record.health = _health(judge, reference)
+    operators = {mutant.operator for mutant in mutants}
+    record.health = replace(record.health, operators=len(operators), proposals=len(mutants))
     current = {fate_key(reference, mutant) for mutant in mutants}
     record.fates = {key: fate for key, fate in record.fates.items() if key in current}
     picked = sorted(sample(mutants, chosen.mutants), key=lambda one: _is_killed(record, reference, one))
@@ -151,7 +153,7 @@ def sample(mutants: Sequence[Mutant], count: int) -> list[Mutant]:
     return [found for _, found in sorted(turns, key=lambda turn: turn[0])][:count]
 
 
-def _health(judge: Meter, reference: Reference, mutants: Sequence[Mutant]) -> Health:
+def _health(judge: Meter, reference: Reference) -> Health:
     judge.reset()
     report = measure(judge, reference.slug)
     seconds = judge.seconds()
@@ -163,8 +165,8 @@ def _health(judge: Meter, reference: Reference, mutants: Sequence[Mutant]) -> He
         target=report["band"],
         tests=report["tests"]["total"],
         passed=report["ok"],
-        operators=len({mutant.operator for mutant in mutants}),
-        proposals=len(mutants),
+        operators=0,
+        proposals=0,
         curves=(),
         metrics=(),
     )

@@ -75,7 +75,7 @@ def stale_after(needs: Needs, changed: Sequence[str]) -> list[str]:
 
 
 def levels(needs: Needs) -> list[list[str]]:
-    """Steps that can run side by side, level after level, each as early as it can."""
+    """Steps that can run side by side, by name, level after level, each as early as it can."""
     height: dict[str, int] = {}
     for step in order(needs):
         height[step] = 1 + max((height[source] for source in needs[step]), default=-1)

@@ -307,3 +307,13 @@ def test_new_code_is_a_new_result(program):
     keys.append(program.call("key_of", "bake", step, ["k"]))
     assert len(set(keys)) == 7
     assert program.call("key_of", "make", step, ["k"]) == keys[0]
+
+
+def test_those_who_take_a_result_are_listed_by_name(program):
+    needs = {"c": ["a"], "b": ["a", "d"], "a": [], "d": ["a"]}
+    assert program.call("consumers", needs) == {"a": ["b", "c", "d"], "b": [], "c": [], "d": ["b"]}
+
+
+def test_steps_side_by_side_are_listed_by_name(program):
+    needs = {"e": ["b"], "c": [], "b": [], "d": ["c"], "a": []}
+    assert program.call("levels", needs) == [["a", "b", "c"], ["d", "e"]]

@@ -196,6 +196,7 @@ def test_a_share_of_all_values_is_at_most_the_percentile(program, seed):
         assert found == np.quantile(values, share, method="inverted_cdf")
     assert math.isnan(program.call("percentile", [], 0.5))
     assert program.call("percentile", [3.0], 0.0) == 3.0
+    assert program.call("percentile", [3.0, 1.0, 2.0], 0.0) == 1.0
 
 
 def test_the_summary_adds_up(program):
@@ -296,3 +297,27 @@ def test_batches_hold_a_load_that_single_requests_cannot(program, seed):
     assert found[1]["p99"] > 1000
     assert found[16]["per_second"] > 370
     assert found[16]["batch"] > 2
+
+
+def test_an_answer_is_there_for_who_comes_when_it_is_finished(program):
+    rows = [(10.0, 1), (20.0, 1), (20.5, 2)]
+    found = _serve(program, rows, capacity=4, lifetime=100.0)
+    assert found[:2] == [("served", 20.0, 1), ("cached", 20.0, 0)]
+
+
+def test_what_was_not_there_is_a_miss(program):
+    cache = program.call("Cache", 4, 10.0, keep=True)
+    program.call_method(cache, "put", 1, 0.5, 0.0)
+    answers = [program.call_method(cache, "get", key, now) for key, now in ((1, 5.0), (2, 5.0), (3, 6.0))]
+    assert answers == [0.5, None, None]
+    assert program.call_method(cache, "hit_rate") == pytest.approx(1 / 3)
+    assert program.call_method(cache, "get", 1, 10.0) is None  # it has outlived its time
+    assert program.call_method(cache, "hit_rate") == pytest.approx(1 / 4)
+
+
+def test_a_tail_that_is_just_the_target_will_do(program):
+    requests = _requests(program, [(0.0, 1)])
+    policy = program.call("Policy", keep=True, largest=8, wait=0.0)
+    ((_, _, finished, _, _),) = program.call("serve", requests, policy, 0, 0.0)
+    assert program.call("smallest_wait", requests, [0.0], 8, finished) == 0.0
+    assert program.call("smallest_wait", requests, [0.0], 8, 0.999 * finished) is None
