@@ -2,6 +2,7 @@
 
 import ast
 import json
+from dataclasses import replace
 
 import pytest
 from bughunt_mutator.facts import Places
@@ -9,6 +10,7 @@ from bughunt_mutator.facts import Places
 from bughunt import references
 from bughunt.bugsets import facts
 from bughunt.bugsets.evaluate import Evaluator, Job
+from bughunt.bugsets.generate import facts_of
 from bughunt.judge.judge import Judge
 from bughunt.judge.program import ProgramError
 
@@ -59,6 +61,17 @@ def test_a_program_that_reads_its_own_text_gives_no_facts(judge):
     text = reference.files["train.py"].replace("def predict(", "def _predict(") + NOSY
     with pytest.raises(ProgramError, match="while facts are recorded"):
         facts.record(judge, {"train.py": text}, reference, 0)
+
+
+def test_a_set_is_made_without_facts_where_they_cannot_be_had(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    reference = references.load("kmeans-pp")
+    text = reference.files["train.py"].replace("def predict(", "def _predict(") + NOSY
+    said = []
+    with Evaluator(workers=1) as evaluate:
+        found = facts_of(replace(reference, files={"train.py": text}), evaluate, said.append)
+    assert found == {}
+    assert [line.partition(":")[0] for line in said] == ["kmeans-pp"]
 
 
 def test_facts_are_recorded_once_and_remembered_beside_other_findings(tmp_path, monkeypatch):
