@@ -79,12 +79,18 @@ def _enumerated(file: SourceFile, only: Iterable[str] | None) -> list[Mutant]:
     trees = Trees(file)
     seen: Counter[tuple[str, ...]] = Counter()
     mutants = []
-    for found in sorted(find(file, only), key=lambda found: found.rank):
-        if trees.is_new(found.edits) and not _refuted(file, found):
-            identity = _identity(file, found)
-            mutants.append(_mutant(file, found, identity, seen[identity]))
-            seen[identity] += 1
+    for found in sorted(_different(file, trees, only), key=lambda found: found.rank):
+        identity = _identity(file, found)
+        mutants.append(_mutant(file, found, identity, seen[identity]))
+        seen[identity] += 1
     return mutants
+
+
+def _different(file: SourceFile, trees: Trees, only: Iterable[str] | None) -> Iterator[Found]:
+    """Proposals that differ in what they mean; of two that do not, the one that the catalogue knows."""
+    for found in sorted(find(file, only), key=lambda found: (found.operator.is_general, found.rank)):
+        if trees.is_new(found.edits) and not _refuted(file, found):
+            yield found
 
 
 def _refuted(file: SourceFile, found: Found) -> bool:

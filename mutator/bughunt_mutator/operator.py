@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -11,6 +12,7 @@ import libcst as cst
 
 from bughunt_mutator import registry
 from bughunt_mutator.edit import Edit
+from bughunt_mutator.rows import load_rows
 from bughunt_mutator.source import SourceFile
 
 Value: TypeAlias = str | int | float | bool | None
@@ -65,6 +67,11 @@ class Operator:
     counterexamples: tuple[str, ...]
     find: Finder
     facts: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def is_general(self) -> bool:
+        """Whether it stands beside the catalogue."""
+        return load_rows().keys().isdisjoint(self.rows)
 
     def propose(self, file: SourceFile, node: cst.CSTNode) -> Iterator[Proposal]:
         """Every proposal at this node."""

@@ -220,3 +220,10 @@ def values(facts: Mapping[str, str]) -> dict[str, object]:
             drawn = torch.randn(sizes, generator=generator)
             found[name] = drawn.requires_grad_() if "grad" in rest else drawn
     return found
+
+
+def test_what_two_operators_write_is_the_one_of_the_catalogue(facts_of) -> None:
+    text = f"{HEAD}    return x.softmax(dim=-1){TAIL}"
+    found = enumerate_mutants(text, {"other-axis", "softmax-wrong-dim"}, facts_of(text))
+    written = {mutant.edits[0].new: mutant.operator for mutant in found}
+    assert written == {"-2": "softmax-wrong-dim", "-3": "other-axis"}
