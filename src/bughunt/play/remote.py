@@ -1,7 +1,6 @@
 """A joined workspace: where its competition is, and how to talk to it."""
 
 import json
-import os
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bughunt.errors import BughuntError, MachineError
+from bughunt.play.files import write_bytes
 from bughunt.play.workspace import HIDDEN, Workspace
 
 FILE = "competition.json"
@@ -44,12 +44,7 @@ class Remote:
     def remember(self, workspace: Workspace) -> None:
         """Keep the token for the owner's eyes only."""
         workspace.create()
-        path = workspace.root / HIDDEN / FILE
-        part = path.with_suffix(".part")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(self), file)
-        os.replace(part, path)
+        write_bytes(workspace.root / HIDDEN / FILE, json.dumps(asdict(self)).encode(), mode=0o600)
 
     def ask(
         self, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout: float = TIMEOUT
