@@ -114,8 +114,9 @@ def _connect(address: str, judges: int) -> None:
             ray.init(address=address, log_to_driver=False, logging_level=quiet)
         else:
             ray.init(num_cpus=judges, include_dashboard=False, log_to_driver=False, logging_level=quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise MachineError(f"no Ray cluster at {address}: {error}", "ray start --head starts one") from None
+    except Exception as error:  # Ray raises plain ones too, where a machine is slow
+        where = f"no Ray cluster at {address}" if address else "Ray does not start here"
+        raise MachineError(f"{where}: {error}", "ray start --head starts one") from None
 
 
 def main() -> None:
