@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from bughunt_leaderboard import clock, view
 from bughunt_leaderboard.backup import backup, restore
 from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.store import Store
@@ -259,6 +260,28 @@ def test_a_backup_moves_from_sqlite_to_postgresql_and_counts_on(
     again = Referee(Store(folder.database))
     person = again.person(client.headers["authorization"].removeprefix("Bearer "))
     assert again.submit(person, CHALLENGE, PROGRAM, "b") == first + 1
+    again.store.close()
+
+
+@pytest.mark.postgres
+def test_a_backup_moves_from_postgresql_to_sqlite_with_the_same_board_and_goes_on(
+    tmp_path: Path, postgres: str
+) -> None:
+    with serving(tmp_path / "cup", database=fresh_database(postgres)) as server:
+        client, _ = server.join("Red")
+        send(client, "a")
+        server.judge()
+        send(client, "b", "y = 2\n")
+        server.caught_up(client)
+        shown = client.get("/api/v1/board").content
+        backup(server.folder, tmp_path / "cup.tar.gz")
+    folder = restore(tmp_path / "cup.tar.gz", tmp_path / "again")
+    again = Referee(Store(folder.database))
+    assert json.dumps(view.board(again.fresh(), clock.now())).encode() == shown
+    lease = again.queue.claim("test")
+    assert lease is not None
+    assert lease.files == {"train.py": "y = 2\n"}
+    assert again.queue.finish(lease, "PARTIAL", {"outcome": "PARTIAL", "score": 0.0})
     again.store.close()
 
 
