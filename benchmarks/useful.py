@@ -91,9 +91,9 @@ def kinds(slug: str, texts: Sequence[str], evaluate: Evaluator) -> list[str]:
 
 
 def job(slug: str, files: Mapping[str, str]) -> Job:
-    """The tests, and where something trains the differential."""
+    """The tests, and where something trains the differential and a run to the end, which says if it stops."""
     trains = references.load(slug).task.trains
-    return Job(slug, "default", files, tests=True, differential=trains)
+    return Job(slug, "default", files, tests=True, differential=trains, curve_seeds=(0,) if trains else ())
 
 
 def kind(look: Finding) -> str:
