@@ -87,6 +87,7 @@ def serving(
             client.close()
         server.should_exit = server.force_exit = True
         thread.join(20)
+        app.state.arena.store.close()  # which a forced exit leaves open
         store.close()
 
 
