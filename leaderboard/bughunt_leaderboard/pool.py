@@ -20,6 +20,7 @@ from bughunt.judge.sandbox.fence import Tier
 
 LOOK = 0.5  # seconds between two looks at the processes
 SHORT = 5.0  # seconds; one that lived no longer is not started anew at once
+KEEPER = "BUGHUNT_KEEPER"  # names the process that started a worker
 GRACE = 90.0  # seconds in which a worker may finish what it judges
 
 
@@ -86,5 +87,5 @@ def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
 
 
 def _environment() -> Mapping[str, str]:
-    """One thread a worker."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+    """One thread a worker, which knows whom it ends with even if that one is gone before it has begun."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", KEEPER: str(os.getpid())}

@@ -23,6 +23,7 @@ from bughunt.judge.judge import Judge
 from bughunt.judge.sandbox.fence import Tier
 from bughunt_leaderboard.assignment import Assignment, Said, Tell, assigned, judged
 from bughunt_leaderboard.folder import Folder
+from bughunt_leaderboard.pool import KEEPER
 from bughunt_leaderboard.queue import Lease, Queue
 from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.store import Store
@@ -130,7 +131,7 @@ def obey(stop: Callable[..., None]) -> None:
     """SIGTERM asks to end, Ctrl-C is for the process that started this one, and so is its end."""
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=follow, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=follow, args=(int(os.environ.get(KEEPER, os.getppid())),), daemon=True).start()
 
 
 def main() -> None:
