@@ -23,11 +23,11 @@ def trained(program: Program, seed: int, **config: Value) -> tuple[Model, dict[s
 
 
 def replicas(program: Program, model: Model) -> list[list[Tensor]]:
-    """The parameters of each rank."""
+    """The parameters of each rank: weight and bias of the first layer, then those of the last."""
     state, ranks = program.state(model), {}
     for name in program.parameters(model):
         ranks.setdefault(name.split(".")[0], []).append(state[name])
-    return list(ranks.values())
+    return [sorted(rank, key=lambda p: (len(p) == 10, p.dim() == 1)) for rank in ranks.values()]
 
 
 def buffers(seed: int, world: int, count: int) -> list[Tensor]:
