@@ -7,7 +7,9 @@ so that sequence numbers have no gaps and appear in their order.
 
 import hashlib
 import json
+import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -115,11 +117,24 @@ def connect(url: str) -> Engine:
     @sql.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver would begin transactions where it likes
-        connection.execute("PRAGMA journal_mode=WAL")
+        _keep_a_log(connection)
         connection.execute("PRAGMA synchronous=FULL")  # what was accepted outlives a power cut
         connection.execute("PRAGMA foreign_keys=ON")
 
     return engine
+
+
+def _keep_a_log(connection: Any) -> None:
+    """SQLite's write-ahead log; who else turns it on just now is waited for, which SQLite does not do here."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def reachable(store: Store) -> None:
