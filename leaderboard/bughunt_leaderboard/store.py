@@ -125,7 +125,7 @@ def connect(url: str) -> Engine:
 
 
 def _keep_a_log(connection: Any) -> None:
-    """SQLite's write-ahead log; who else turns it on just now is waited for, which SQLite does not do here."""
+    """SQLite's write-ahead log; waits for who else turns it on just now, which SQLite does not."""
     until = time.monotonic() + BUSY_SECONDS
     while True:
         try:
