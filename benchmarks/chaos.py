@@ -39,7 +39,7 @@ from bughunt_leaderboard.store import Store
 from crowd import people, server
 from crowd.postgres import Postgres
 
-CHALLENGE = "bh-b55d86"
+CHALLENGE = "bh-6016bb"
 TEAMS, WORKERS, DRAIN = 20, 3, 600.0
 SETTLED = 1.8  # CPU seconds after which a worker has begun to work
 OUTCOMES = ("SOLVED", "UNFIXED", "PARTIAL", "ERROR")

@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from bughunt import references
 from bughunt.bugsets import giveaway, symptom
 
 HEALTHY = [[2.3, 1.0, 0.50], [2.3, 1.1, 0.52], [2.3, 0.9, 0.48]]
@@ -22,6 +23,12 @@ def test_a_better_curve_is_deceptive():
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_curve_that_is_not_finite_is_visible(value):
     assert symptom.label(HEALTHY, [[2.3, 0.9, value]], "log") == "visible"
+
+
+def test_a_title_says_late_where_the_end_is_the_same():
+    late = [[2.3, 2.3, 0.5001]]
+    told = symptom.title(references.load("trainer-loop").task, "visible", HEALTHY, late, ["test_x"])
+    assert told == "Training loop: held-out loss takes longer than is normal to come to 0.500"
 
 
 def test_the_effect_counts_seed_deviations():

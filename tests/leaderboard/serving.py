@@ -21,7 +21,7 @@ from fastapi import FastAPI
 
 from bughunt.bugsets import library
 
-CHALLENGE = "bh-b55d86"
+CHALLENGE = "bh-6016bb"
 
 
 @dataclass

@@ -7,7 +7,7 @@ from bughunt.bugsets import library
 from bughunt.bugsets.challenge import BugSet
 from bughunt.bugsets.write import toml
 
-CHALLENGE = "bh-b55d86"
+CHALLENGE = "bh-6016bb"
 
 
 def small_set(folder: Path) -> BugSet:

@@ -86,7 +86,7 @@ def test_without_a_judge_one_line_says_what_to_do(server: Server, remote: Remote
 
 def test_behind_a_long_queue_nobody_is_alarmed(server: Server, remote: Remote) -> None:
     server.join("Blue")[0].post(
-        "/api/v1/submissions", json={"challenge": "bh-b55d86", "files": {"train.py": "x = 1\n"}}
+        "/api/v1/submissions", json={"challenge": "bh-6016bb", "files": {"train.py": "x = 1\n"}}
     )
     tried = arrival.practice(remote, patience=0.2)
     assert (tried.ok, "1 before it" in tried.found) == (True, True)
@@ -101,7 +101,7 @@ def test_a_judge_that_fails_is_the_hosts_to_know(server: Server, remote: Remote)
 
 def test_a_machine_like_the_hosts_fits_in_every_line(server: Server, remote: Remote, tmp_path: Path) -> None:
     one = server.referee.fresh().rounds["Round 1"]
-    server.referee.set_round("host", one.name, one.start, one.end, ["bh-b55d86", "bh-54d59d"])
+    server.referee.set_round("host", one.name, one.start, one.end, ["bh-6016bb", "bh-fa78f9"])
     install(remote.ask("bundle"), tmp_path / "joined")
     found = {one.name: one for one in arrival.checks(remote, tmp_path / "joined")}
     assert list(found) == ["bughunt", "torch", "set", "sandbox", "clock"]

@@ -21,7 +21,7 @@ from bughunt_leaderboard.store import Store
 from bughunt.bugsets import library
 
 pytestmark = pytest.mark.slow
-CHALLENGE = "bh-b55d86"
+CHALLENGE = "bh-6016bb"
 
 
 @dataclass
@@ -111,8 +111,8 @@ def test_a_team_joins_sends_a_wrong_and_a_right_file_and_is_on_the_board(hosted:
     program.write_text(repaired["train.py"])
     copied = hosted.bughunt("Red", "submit")
     assert "A person looks at this one" in copied.stdout, copied.stderr
-    assert text.count(".argmax(axis=1)") == 1
-    program.write_text(text.replace(".argmax(axis=1)", ".argmin(axis=1)"))
+    assert text.count(".argmax(1)") == 1
+    program.write_text(text.replace(".argmax(1)", ".argmin(1)"))
     right = hosted.bughunt("Red", "submit")
     assert (right.returncode, "Solved." in right.stdout) == (0, True), right.stderr
     board = hosted.bughunt("Red", "board").stdout

@@ -109,10 +109,10 @@ def test_a_file_that_went_from_team_to_team_is_found_in_a_real_competition(tmp_p
     texts = [variant(folder.challenges()[CHALLENGE], folder, n) for n in (1, 2, 3)]
     detour = "        seldom = 0  # nobody else thinks of this\n        seldom += 1\n        seldom -= 1\n"
     for person, text in zip(people, (texts[0], texts[0], texts[2]), strict=True):
-        repaired = text["train.py"].replace(".argmax(axis=1)", ".argmin(axis=1)")
+        repaired = text["train.py"].replace(".argmax(1)", ".argmin(1)")
         assert repaired != text["train.py"]
         if text is texts[0]:
-            line = next(line for line in repaired.splitlines(True) if ".argmin(axis=1)" in line)
+            line = next(line for line in repaired.splitlines(True) if ".argmin(1)" in line)
             indent = line[: len(line) - len(line.lstrip())]
             repaired = repaired.replace(line, detour.replace("        ", indent) + line)
         referee.submit(person, CHALLENGE, {"train.py": repaired}, "k")

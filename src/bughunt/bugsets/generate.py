@@ -350,8 +350,10 @@ def _write(folder: Path, accepted: Sequence[Accepted], seed: int) -> BugSet:
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".bughunt-"))
     try:
+        titles: set[str] = set()
         ids = [
-            write.challenge(scratch, *_described(item, seed)) for item in sorted(accepted, key=_difficulty)
+            write.challenge(scratch, *_described(item, seed, titles))
+            for item in sorted(accepted, key=_difficulty)
         ]
         write.bugset(scratch, folder.name, ids, seed, __version__)
         scratch.chmod(0o755)
@@ -378,12 +380,18 @@ def level(item: Accepted) -> int:
     return max(1, min(5, round((mark + measured) / 2) + len(item.mutants) - 1))
 
 
-def _described(item: Accepted, seed: int) -> tuple[dict[str, object], Mapping[str, str], str, Curves, Sealed]:
+def _described(
+    item: Accepted, seed: int, titles: set[str]
+) -> tuple[dict[str, object], Mapping[str, str], str, Curves, Sealed]:
+    """What is written of a challenge, under a title that is not yet among the others."""
     task, curves = item.reference.task, item.curves
     metrics = (curves.reference_metric, curves.broken_metric)
     runs = (curves.reference, curves.broken)
+    told = {symptom.title(task, item.label, *runs, [test]): test for test in item.failed}
+    title = next((one for one in told if one not in titles), next(iter(told)))
+    titles.add(title)
     fields = {
-        "title": symptom.title(task, item.label, *runs, item.failed),
+        "title": title,
         "reference": item.reference.slug,
         "configuration": item.configuration,
         "level": level(item),
@@ -394,6 +402,7 @@ def _described(item: Accepted, seed: int) -> tuple[dict[str, object], Mapping[st
         "tests": len(item.failed) + len(item.passed),
         "bugs": len(item.mutants),
     }
-    text = symptom.brief(task, item.label, *runs, metrics, item.failed, len(item.mutants))
+    telling = [told[title], *(test for test in item.failed if test != told[title])]
+    text = symptom.brief(task, item.label, *runs, metrics, telling, len(item.mutants))
     sealed = write.sealed(item, seed)
     return fields, item.broken, text, curves, sealed

@@ -72,6 +72,8 @@ def title(task: Task, kind: str, reference: Runs, broken: Runs, failing: Sequenc
         return f"{task.title}: {name} hangs near {number(final)}"
     if final - best > 0.25 * drop:
         return f"{task.title}: {name} falls, then climbs to {number(final)}"
+    if number(final) == number(normal):
+        return f"{task.title}: {name} takes longer than is normal to come to {number(normal)}"
     return f"{task.title}: {name} ends at {number(final)} where {number(normal)} is normal"
 
 
