@@ -18,6 +18,7 @@ HERE = os.getpid()
         ("7", f"cuda:2{HERE}", f"2{HERE}"),
         (f"GPU-c{HERE}", "cuda", f"GPU-c{HERE}"),
     ],
+    ids=["none are named", "by name", "fewer are named", "the first"],
 )
 def test_a_gpu_that_another_judge_has_is_refused_by_its_name(
     monkeypatch: pytest.MonkeyPatch, visible: str, device: str, name: str
