@@ -18,6 +18,7 @@ from bughunt_leaderboard.folder import Folder
 from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.store import Store
 
+from bughunt import references
 from bughunt.bugsets import library
 
 pytestmark = pytest.mark.slow
@@ -107,8 +108,8 @@ def test_a_team_joins_sends_a_wrong_and_a_right_file_and_is_on_the_board(hosted:
     wrong = hosted.bughunt("Red", "submit")
     assert (wrong.returncode, "Not yet" in wrong.stdout) == (1, True), wrong.stderr
     program = hosted.home / "Red" / CHALLENGE / "train.py"
-    text, repaired = program.read_text(), library.find_challenge(CHALLENGE).sealed().repaired
-    program.write_text(repaired["train.py"])
+    text, challenge = program.read_text(), library.find_challenge(CHALLENGE)
+    program.write_text(references.load(challenge.reference).files["train.py"])
     copied = hosted.bughunt("Red", "submit")
     assert "A person looks at this one" in copied.stdout, copied.stderr
     assert text.count(".argmax(1)") == 1

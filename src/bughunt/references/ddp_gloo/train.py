@@ -50,9 +50,9 @@ def learning_rate(step: int, cfg: Config) -> float:
 
 
 def mean_over_ranks(value: Tensor, group: dist.ProcessGroup) -> float:
-    world, total = group.size(), value.detach().clone()
+    total = value.detach().clone()
     dist.all_reduce(total, group=group)
-    total /= world
+    total /= group.size()
     return total.item()
 
 
