@@ -3,9 +3,7 @@
 import contextlib
 import hashlib
 import json
-import os
 import random
-import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +15,7 @@ import platformdirs
 from bughunt_mutator import Mutant, enumerate_tree, mutated
 
 from bughunt import references
+from bughunt.files import write_text
 from bughunt.judge.case import Case
 from bughunt.judge.judge import Judge
 from bughunt.judge.program import ProgramError
@@ -273,11 +272,7 @@ class Ground:
         if path.exists():
             return json.loads(path.read_text(encoding="utf-8"))
         found = find()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.folder)
-        with os.fdopen(handle, "w", encoding="utf-8") as open_file:
-            json.dump(found, open_file)
-        os.replace(name, path)
+        write_text(path, json.dumps(found))
         return found
 
 

@@ -8,7 +8,6 @@ DIR/variants/         each team's texts, as they were first made
 
 import hmac
 import json
-import os
 import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,9 +15,11 @@ from pathlib import Path
 from bughunt import __version__
 from bughunt.bugsets.challenge import BugSet, Challenge
 from bughunt.errors import MachineError
+from bughunt.files import write_bytes
 from bughunt_leaderboard.warmup import WARM_UP, warm_up
 
 SETTINGS = "competition.json"
+SECRET = 0o600
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Folder:
             return cls.load(path)
         url = database or f"sqlite:///{(path / 'board.db').resolve()}"
         made = cls(path, url, str(set_folder.resolve()))
-        _write_secret(path / "key", secrets.token_bytes(32))
+        write_bytes(path / "key", secrets.token_bytes(32), mode=SECRET)
         made.stamp()
         return made
 
@@ -45,7 +46,7 @@ class Folder:
         """Write down what is here, and that this version of bughunt runs it from now on."""
         settings = {**asdict(self), "version": __version__}
         del settings["path"]
-        _write_secret(self.path / SETTINGS, json.dumps(settings, indent=1).encode() + b"\n")
+        write_text(self.path / SETTINGS, json.dumps(settings, indent=1) + "\n")
 
     def check_version(self) -> None:
         """MachineError where another version of bughunt runs the competition."""
@@ -88,13 +89,4 @@ def derived(key: bytes, *words: object) -> int:
 
 def write_text(path: Path, text: str) -> None:
     """For the owner's eyes, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_secret(path, text.encode("utf-8"))
-
-
-def _write_secret(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-    os.replace(part, path)
+    write_bytes(path, text.encode("utf-8"), mode=SECRET)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -16,6 +15,7 @@ import platformdirs
 
 from bughunt import __version__, references
 from bughunt.bugsets import facts, proof
+from bughunt.files import write_bytes
 from bughunt.judge.judge import Case, Judge
 from bughunt.judge.program import ProgramError
 
@@ -165,8 +165,4 @@ def _recall(job: Job) -> Finding | None:
 
 
 def _remember(job: Job, finding: Finding) -> None:
-    _cache().mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=_cache())
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(asdict(finding), file)
-    os.replace(name, _cache() / job.key())
+    write_bytes(_cache() / job.key(), json.dumps(asdict(finding)).encode(), mode=0o600)

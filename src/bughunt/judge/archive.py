@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 import platformdirs
 import torch
 
+from bughunt.files import write_bytes
 from bughunt.judge import wire
 from bughunt.judge.memory import maker
 from bughunt.task import Task
@@ -58,11 +58,7 @@ class Archive:
         """Keep a value; one that is too big or no plain data, or that there is no room for, is not kept."""
         try:
             frame = wire.encode(value)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self._folder, prefix=".")
-            with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(frame).digest() + frame)
-            os.replace(name, self._folder / key)
+            write_bytes(self._folder / key, hashlib.sha256(frame).digest() + frame, mode=0o600)
             self._make_room()
         except (wire.UnsendableError, OSError):
             return
@@ -113,9 +109,13 @@ def _task(task: Task) -> list[object]:
     """The task's own files, and what it says of its training."""
     places = {inspect.getsourcefile(of) for of in (maker(task), task.measure)} - {None}
     texts = [Path(place).read_text(encoding="utf-8") for place in sorted(map(str, places))]
-    shared = [path.read_text(encoding="utf-8") for path in sorted(DATA.glob("*.py"))]
     said = [task.slug, dict(task.configurations), task.steps, task.probes, task.pinned_steps, task.rng]
-    return [*said, *texts, *shared]
+    return [*said, *texts, *_data()]
+
+
+@cache
+def _data() -> list[str]:
+    return [path.read_text(encoding="utf-8") for path in sorted(DATA.glob("*.py"))]
 
 
 @cache

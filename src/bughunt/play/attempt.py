@@ -10,9 +10,9 @@ from bughunt.bugsets.challenge import Challenge
 from bughunt.bugsets.change import changed_lines
 from bughunt.bugsets.seeds import choose_seeds, digest
 from bughunt.errors import MachineError
+from bughunt.files import write_text, write_tree
 from bughunt.judge.plain import finite
 from bughunt.judge.verdict import Change, Curve, Differential, Outcome, TestResult, Verdict
-from bughunt.play.files import write_text, write_tree
 from bughunt.play.hints import points
 from bughunt.play.syntax import first_fault
 from bughunt.play.workspace import Workspace

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bughunt.bugsets.challenge import Challenge
-from bughunt.play.files import write_bytes, write_text
+from bughunt.files import write_bytes, write_text
 
 TEMPLATE = Path(__file__).with_name("run_template.py")
 

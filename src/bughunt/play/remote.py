@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bughunt.errors import BughuntError, MachineError
-from bughunt.play.files import write_bytes
+from bughunt.files import write_bytes
 from bughunt.play.workspace import HIDDEN, Workspace
 
 FILE = "competition.json"
@@ -74,7 +74,7 @@ class Remote:
 def install(bundle: dict[str, Any], root: Path) -> Path:
     """Write the challenges of a bundle as a bug set below `root`; nothing in it is sealed."""
     from bughunt.bugsets.write import toml
-    from bughunt.play.files import write_text, write_tree
+    from bughunt.files import write_text, write_tree
 
     folder = root / str(bundle["set"])
     for one in bundle["challenges"]:

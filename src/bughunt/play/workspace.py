@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bughunt.bugsets.challenge import Challenge
 from bughunt.errors import MachineError, UsageError
-from bughunt.play.files import write_text, write_tree
+from bughunt.files import write_text, write_tree
 from bughunt.play.log import Event, Log
 from bughunt.play.progress import Progress, State, derive
 
