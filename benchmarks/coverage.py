@@ -23,7 +23,7 @@ from bughunt_mutator import Mutant, enumerate_tree, load_operators, mutated
 from bughunt import references
 from bughunt.bugsets.evaluate import Evaluator, Finding, Job
 from bughunt.bugsets.generate import facts_of
-from bughunt.judge.judge import syntax_error
+from bughunt.judge.reading import syntax_error
 
 WANTED_ROWS, WANTED_SILENT = 250, 0.8
 BATCH = 8  # mutants tried at a time

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from bughunt_mutator import disguise_tree
 
-from bughunt.judge.judge import Case, Judge, syntax_error
+from bughunt.judge.judge import Case, Judge
 from bughunt.judge.limits import Limits
+from bughunt.judge.reading import syntax_error
 from bughunt.judge.verdict import Differential, Outcome, TestResult
 
 VERDICTS = Path(__file__).parents[1] / "verdicts"

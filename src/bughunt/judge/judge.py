@@ -23,13 +23,12 @@ from bughunt.judge.limits import Limits
 from bughunt.judge.memory import remembering
 from bughunt.judge.moments import equal_moments
 from bughunt.judge.program import ProgramError, RemoteProgram, open_program
-from bughunt.judge.reading import syntax_error
 from bughunt.judge.sandbox.fence import Tier
 from bughunt.judge.verdict import Curve, Differential, Outcome, TestResult, Verdict
 from bughunt.judge.zygote import Launcher, Zygote
 from bughunt.task import Program, Task
 
-__all__ = ["Case", "Files", "Judge", "OnEvent", "syntax_error"]
+__all__ = ["Case", "Files", "Judge", "OnEvent"]
 
 
 class Judge:
