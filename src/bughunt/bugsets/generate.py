@@ -22,7 +22,6 @@ from bughunt.bugsets import facts, giveaway, proof, symptom, write
 from bughunt.bugsets.challenge import BugSet, Curves
 from bughunt.bugsets.combine import Suspect, groups, joint_tests, own_tests
 from bughunt.bugsets.evaluate import Evaluator, Finding, Job
-from bughunt.bugsets.sealed import Sealed
 from bughunt.errors import BughuntError, UsageError
 from bughunt.references import Reference
 
@@ -352,7 +351,7 @@ def _write(folder: Path, accepted: Sequence[Accepted], seed: int) -> BugSet:
     try:
         titles: set[str] = set()
         ids = [
-            write.challenge(scratch, *_described(item, seed, titles))
+            write.challenge(scratch, *write.described(item, seed, titles))
             for item in sorted(accepted, key=_difficulty)
         ]
         write.bugset(scratch, folder.name, ids, seed, __version__)
@@ -365,44 +364,4 @@ def _write(folder: Path, accepted: Sequence[Accepted], seed: int) -> BugSet:
 
 
 def _difficulty(item: Accepted) -> tuple[int, str, str]:
-    return (level(item), item.reference.slug, item.key)
-
-
-def level(item: Accepted) -> int:
-    """1 (seen at once) to 5 (only a targeted test sees it): the operators' marks and what was measured.
-
-    A bug more makes it one harder than the hardest of them.
-    """
-    mark = max(write.operator_of(mutant).difficulty for mutant in item.mutants)
-    measured = {"visible": 1, "deceptive": 3, "silent": 4}[item.label]
-    if not item.curves.steps:  # nothing trains, so nothing was to be seen
-        measured = 2
-    return max(1, min(5, round((mark + measured) / 2) + len(item.mutants) - 1))
-
-
-def _described(
-    item: Accepted, seed: int, titles: set[str]
-) -> tuple[dict[str, object], Mapping[str, str], str, Curves, Sealed]:
-    """What is written of a challenge, under a title that is not yet among the others."""
-    task, curves = item.reference.task, item.curves
-    metrics = (curves.reference_metric, curves.broken_metric)
-    runs = (curves.reference, curves.broken)
-    told = {symptom.title(task, item.label, *runs, [test]): test for test in item.failed}
-    title = next((one for one in told if one not in titles), next(iter(told)))
-    titles.add(title)
-    fields = {
-        "title": title,
-        "reference": item.reference.slug,
-        "configuration": item.configuration,
-        "level": level(item),
-        "minutes": (5 + 5 * level(item)) * len(item.mutants),
-        "metric": task.metric_name,
-        "curve": task.curve_name,
-        "steps": task.steps,
-        "tests": len(item.failed) + len(item.passed),
-        "bugs": len(item.mutants),
-    }
-    telling = [told[title], *(test for test in item.failed if test != told[title])]
-    text = symptom.brief(task, item.label, *runs, metrics, telling, len(item.mutants))
-    sealed = write.sealed(item, seed)
-    return fields, item.broken, text, curves, sealed
+    return (write.level(item), item.reference.slug, item.key)

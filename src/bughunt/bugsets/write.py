@@ -69,6 +69,45 @@ def bugset(folder: Path, name: str, ids: Sequence[str], seed: int, version: str)
     _text(folder / "set.toml", toml(fields))
 
 
+def level(item: "Accepted") -> int:
+    """1 (seen at once) to 5 (only a targeted test sees it): the operators' marks and what was measured.
+
+    A bug more makes it one harder than the hardest of them.
+    """
+    mark = max(operator_of(mutant).difficulty for mutant in item.mutants)
+    measured = {"visible": 1, "deceptive": 3, "silent": 4}[item.label]
+    if not item.curves.steps:  # nothing trains, so nothing was to be seen
+        measured = 2
+    return max(1, min(5, round((mark + measured) / 2) + len(item.mutants) - 1))
+
+
+def described(
+    item: "Accepted", seed: int, titles: set[str]
+) -> tuple[dict[str, Any], Mapping[str, str], str, Curves, Sealed]:
+    """What is written of a challenge, under a title that is not yet among the others."""
+    task, curves = item.reference.task, item.curves
+    metrics = (curves.reference_metric, curves.broken_metric)
+    runs = (curves.reference, curves.broken)
+    told = {symptom.title(task, item.label, *runs, [test]): test for test in item.failed}
+    title = next((one for one in told if one not in titles), next(iter(told)))
+    titles.add(title)
+    fields = {
+        "title": title,
+        "reference": item.reference.slug,
+        "configuration": item.configuration,
+        "level": level(item),
+        "minutes": (5 + 5 * level(item)) * len(item.mutants),
+        "metric": task.metric_name,
+        "curve": task.curve_name,
+        "steps": task.steps,
+        "tests": len(item.failed) + len(item.passed),
+        "bugs": len(item.mutants),
+    }
+    telling = [told[title], *(test for test in item.failed if test != told[title])]
+    text = symptom.brief(task, item.label, *runs, metrics, telling, len(item.mutants))
+    return fields, item.broken, text, curves, sealed(item, seed)
+
+
 def sealed(item: "Accepted", seed: int) -> Sealed:
     """What goes behind the seal, with the operators' essays filled in for these sites."""
     operators = [operator_of(mutant) for mutant in item.mutants]
