@@ -251,9 +251,7 @@ class Hearing:
             return None
         try:
             return change(case.handed_out, self._files, case.repaired)
-        except (
-            RecursionError
-        ):  # an expression deeper than the interpreter's stack, which compiled all the same
+        except RecursionError:  # it compiled, and is too deep for a walk all the same
             return None
 
     def _evidence(self) -> Evidence:
