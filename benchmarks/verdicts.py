@@ -1,7 +1,7 @@
 """How often the judge is wrong: right programs that it refuses, wrong ones that it passes.
 
     python benchmarks/verdicts.py [--right N] [--wrong N] [--only SLUG ...] [--workers N] [--minutes N]
-                                  [--thorough] [--report]
+                                  [--thorough] [--report] [--write PAGE]
 
 For each reference a challenge is made, N right files (written by people, then generated and proved equal) and
 N wrong ones (written by people, the unfixed file, mutants proved to end up elsewhere, alone and with the
@@ -15,21 +15,19 @@ out.
 import argparse
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import takewhile, zip_longest
 from multiprocessing import get_context
+from pathlib import Path
 
 import torch
 from proving.ground import File, Found, Ground, found_of, held_out, rests_on
 from proving.ledger import Ledger, judge_digest
-from scipy.stats import beta
+from proving.page import page, told
 
 from bughunt import references
 from bughunt.judge.judge import Judge
-
-LAYERS = ("tests", "differential", "moments", "curves")
 
 
 def main() -> int:
@@ -37,7 +35,10 @@ def main() -> int:
     if not asked.report:
         measure(asked)
     found = tidied()
-    report(found)
+    text = page(found)
+    print(text)
+    if asked.write:
+        asked.write.write_text(text, encoding="utf-8")
     return int(any(one.wrong_answer for one in found if held_out(one.reference)))
 
 
@@ -92,75 +93,10 @@ def alternating(first: Iterator[File], second: Iterator[File]) -> Iterator[File]
         yield from (file for file in pair if file is not None)
 
 
-def report(found: Sequence[Found]) -> None:
-    for title, chosen in (
-        ("tuned on", [one for one in found if not held_out(one.reference)]),
-        ("held out", [one for one in found if held_out(one.reference)]),
-    ):
-        print(f"\n{title}: {len({one.reference for one in chosen})} references")
-        print(rates(chosen))
-    print("\nOne layer alone, of the files that it was asked about (wrong accepted, right refused):")
-    for layer in LAYERS:
-        print(f"  {layer:13} {alone(found, layer)}")
-    print("\nWrong files that one layer alone refuses, of those that several were asked about, by row:")
-    for layer, rows in sorted(only_one(found).items()):
-        told = ", ".join(f"{row} {count}" for row, count in rows.most_common())
-        print(f"  {layer:13} {rows.total():3}  {told}")
-    print("\nWhat the judge said of the right, and of the wrong:")
-    for right in (True, False):
-        counted = Counter(f"{one.outcome} by {one.layer}" for one in found if one.right == right)
-        print("  " + ", ".join(f"{count} {what}" for what, count in counted.most_common()))
-    tell_errors(found)
-
-
 def tell_errors(found: Iterable[Found]) -> None:
     for one in found:
         if one.wrong_answer:
-            kind = "right" if one.right else "wrong"
-            print(f"  ERROR {one.reference}, {kind} by {one.proof}: {one.name} {one.row}", flush=True)
-            print(f"        {one.outcome} by {one.layer}; {one.layers}; {one.why}", flush=True)
-
-
-def rates(found: Iterable[Found]) -> str:
-    """Errors among right and among wrong files, with 95 % Clopper-Pearson bounds."""
-    lines = []
-    for right, name in ((True, "right, refused"), (False, "wrong, accepted")):
-        chosen = [one for one in found if one.right == right]
-        errors = sum(one.wrong_answer for one in chosen)
-        low, high = bounds(errors, len(chosen))
-        seconds = sum(one.seconds for one in chosen) / max(1, len(chosen))
-        lines.append(
-            f"  {name:16} {errors:3} of {len(chosen):4}   95 %: {low:.2%} to {high:.2%}"
-            f"   {seconds:.1f} s a verdict"
-        )
-    return "\n".join(lines)
-
-
-def bounds(errors: int, count: int) -> tuple[float, float]:
-    """Clopper and Pearson's interval; one-sided at 95 % where no error or nothing else was seen."""
-    if count == 0:
-        return 0.0, 1.0
-    if errors == 0:
-        return 0.0, float(1 - 0.05 ** (1 / count))
-    low = float(beta.ppf(0.025, errors, count - errors + 1))
-    return low, float(beta.ppf(0.975, errors + 1, count - errors)) if errors < count else 1.0
-
-
-def alone(found: Sequence[Found], layer: str) -> str:
-    asked = [one for one in found if layer in one.layers]
-    right, wrong = ([one.layers[layer] for one in asked if one.right == side] for side in (True, False))
-    accepted, refused = sum(wrong), len(right) - sum(right)
-    return f"{accepted:4} of {len(wrong):4} wrong accepted, {refused:4} of {len(right):4} right refused"
-
-
-def only_one(found: Sequence[Found]) -> dict[str, Counter[str]]:
-    """For each layer how many wrong files no other layer objects to, by catalogue row or cheat."""
-    rows: dict[str, Counter[str]] = defaultdict(Counter)
-    for one in found:
-        objectors = [layer for layer, fine in one.layers.items() if not fine]
-        if not one.right and len(objectors) == 1 < len(one.layers):
-            rows[objectors[0]][one.row or one.name.split(" on ")[0]] += 1
-    return rows
+            print(*told(one), sep="\n", flush=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -171,6 +107,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no file after so many")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--write", type=Path, help="the page to write")
     parser.add_argument("--report", action="store_true", help="judge nothing, tell what is known")
     parser.add_argument("--thorough", action="store_true", help="measure every curve")
     return parser.parse_args()

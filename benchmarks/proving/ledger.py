@@ -56,6 +56,9 @@ class Ledger:
         self.path = path
         self._known = {line["key"]: line for line in self._lines()}
 
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return iter(self._known.values())
+
     def get(self, key: str) -> Mapping[str, Any] | None:
         return self._known.get(key)
 

@@ -14,8 +14,7 @@ from bughunt import references
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import verdicts  # noqa: E402
-from proving import ground, proofs, rewrites  # noqa: E402
+from proving import ground, ledger, page, proofs, rewrites  # noqa: E402
 
 from bughunt.judge.judge import Judge  # noqa: E402
 
@@ -84,5 +83,11 @@ def test_the_same_seed_gives_the_same_files():
 
 def test_bounds_are_those_of_clopper_and_pearson():
     # 0 of n: 1 - 0.05 ** (1 / n); 1 of 10 by the tables of the F distribution: 0.0025 to 0.4450.
-    assert verdicts.bounds(0, 600) == pytest.approx((0.0, 0.00498), abs=1e-5)
-    assert verdicts.bounds(1, 10) == pytest.approx((0.0025, 0.4450), abs=1e-4)
+    assert page.bounds(0, 600) == pytest.approx((0.0, 0.00498), abs=1e-5)
+    assert page.bounds(1, 10) == pytest.approx((0.0025, 0.4450), abs=1e-4)
+
+
+def test_the_page_tells_what_was_found():
+    lines = [line for line in ledger.Ledger() if "outcome" in line]
+    told = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
+    assert told == page.page([ground.found_of(line) for line in lines])

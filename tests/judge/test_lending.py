@@ -168,3 +168,116 @@ def test_data_of_another_make_is_not_borrowed(judge, finished):
         run.next(10_000)
         assert lender.loan is not None
         assert lender.loan.program is finished[0]
+
+
+def sharing(plain):
+    """A lender, and the program as one test after the other gets it."""
+    lender = Lender(TASK, SEED, {}, early=False)
+    return lender, (borrowing(plain, lender) for _ in range(9))
+
+
+def run(program, count=20, **config):
+    model = program.build(seed=SEED, **config)
+    return model, program.train(model, data(), SEED, **config).next(count)
+
+
+def weights(plain, model):
+    return plain.state(model)["linear.weight"]
+
+
+def test_what_one_test_has_trained_the_next_one_borrows(judge):
+    with judge.open(FILES, TASK) as plain:
+        lender, (one, other, *_) = sharing(plain)
+        model, losses = run(one)
+        assert lender.made[0].model is model
+        borrowed, again = run(other)
+        assert len(lender.made) == 1
+        assert losses == again == run(plain)[1]
+        assert torch.equal(other.state(borrowed)["linear.weight"], weights(plain, model))
+        assert not torch.equal(weights(plain, borrowed), weights(plain, model))  # it was only built
+
+
+def test_two_trainings_of_one_test_are_two(judge):
+    with judge.open(FILES, TASK) as plain:
+        lender, (one, other, *_) = sharing(plain)
+        run(one)
+        run(one)
+        assert len(lender.made) == 2
+        run(other)
+        assert len(lender.made) == 2
+        run(other)
+        assert len(lender.made) == 3
+
+
+BETWEEN = {
+    "fewer updates": lambda p: run(p, 19),
+    "more updates": lambda p: run(p, 21),
+    "another rate": lambda p: run(p, lr=0.01),
+    "a call before": lambda p: (p.call("torch.is_tensor", 1), run(p)),
+}
+
+
+@pytest.mark.parametrize("how", BETWEEN)
+def test_what_differs_or_may_be_counted_is_not_borrowed(judge, how):
+    with judge.open(FILES, TASK) as plain:
+        _, (one, other, *_) = sharing(plain)
+        run(one)
+        BETWEEN[how](other)
+        assert not [loan for loan in other._seen if loan in one._seen]
+
+
+def test_a_look_at_the_model_changes_nothing(judge):
+    with judge.open(FILES, TASK) as plain:
+        lender, (one, other, *_) = sharing(plain)
+        model, _ = run(one)
+        one.predict(model, TASK.data(SEED).held_out[0])
+        assert not one.is_training(model)
+        borrowed, _ = run(other)
+        assert len(lender.made) == 1
+        assert other.is_training(borrowed)
+
+
+@pytest.mark.parametrize("change", ["load_state", "next"])
+def test_a_training_that_a_test_has_changed_is_made_anew(judge, change):
+    with judge.open(FILES, TASK) as plain:
+        lender, (one, other, *_) = sharing(plain)
+        model = one.build(seed=SEED)
+        training = one.train(model, data(), SEED)
+        losses = training.next(20)
+        if change == "load_state":
+            one.load_state(model, {"linear.bias": torch.tensor([3.0])})
+        else:
+            training.next(1)
+        assert run(other)[1] == losses
+        assert len(lender.made) == 2
+
+
+GOES_ON = """
+def start(program, task, seed):
+    model = program.build(seed=seed)
+    return model, program.train(model, task.data(seed).train, seed)
+
+
+def test_one(program, task, seed):
+    assert len(start(program, task, seed)[1].next(20)) == 20
+
+
+def test_other(program, task, seed):
+    _, run = start(program, task, seed)
+    model, whole = start(program, task, seed)
+    assert run.next(20) + run.next(10) != whole.next(30)
+    model, run = start(program, task, seed)
+    losses = run.next(20) + run.next(10)
+    model, whole = start(program, task, seed)
+    assert losses == whole.next(30)
+"""
+
+
+def test_a_training_that_goes_on_is_the_test_s_own(judge, tmp_path):
+    path = tmp_path / "test_behaviour.py"
+    path.write_text(GOES_ON)
+    results = judge.battery(FILES, Case(TASK, FILES, path), SEED)
+    assert [(test.name, test.passed, test.detail) for test in results] == [
+        ("test_one", True, ""),
+        ("test_other", True, ""),
+    ]

@@ -85,7 +85,7 @@ class _Shared:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stack.close()
+        self._close()
 
     @contextlib.contextmanager
     def program(self) -> Iterator[Program]:
@@ -95,9 +95,14 @@ class _Shared:
         yield borrowing(self._program, self._lender) if self._lender else self._program
 
     def renew(self, _failed: TestResult) -> None:
-        """The next test gets a fresh one."""
-        self._stack.close()
+        """The next test gets a fresh one, in which nothing has been trained yet."""
+        self._close()
         self._program = None
+
+    def _close(self) -> None:
+        self._stack.close()
+        if self._lender:
+            self._lender.made.clear()
 
 
 class _Battery:

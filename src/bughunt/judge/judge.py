@@ -122,6 +122,8 @@ class Judge:
     ) -> list[TestResult]:
         """The behaviour tests on one program."""
         tell = on_event or _nobody
+        if lender is None and case.task.trains:
+            lender = Lender(case.task, seed, case.task.configurations[case.configuration], early=False)
         return run_battery(
             lambda: self._familiar(files, case, device),
             remembering(case.task),
