@@ -165,6 +165,21 @@ def test_updates_are_those_of_torch(program: Program, seed: int, tied: bool) -> 
         torch.testing.assert_close(after[name], parameter.detach(), atol=1e-4, rtol=1e-3)
 
 
+def test_the_gradient_is_the_slope_of_the_loss(program: Program, seed: int) -> None:
+    cfg, clean = {**PURE, "lr": 0.0, "batch": ROWS}, rows(ROWS, seed)
+    model = program.build(seed=seed, **cfg)
+    program.watch_gradients(model, True)
+    program.train(model, clean, seed, **cfg).next()
+    gradient, start = program.gradients(model), program.state(model)
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+    ends = []
+    for size in (0.01, -0.01):
+        program.load_state(model, {n: start[n] + size / length * g for n, g in gradient.items()})
+        gap = (program.predict(model, clean) - clean).double() / 255
+        ends.append(0.5 * float(gap.square().sum(dim=(1, 2)).mean()))
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx(length, rel=0.05)
+
+
 def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:
     cfg = {**PURE, "lr": 0.0, "batch": ROWS}
     model = program.build(seed=seed, **cfg)

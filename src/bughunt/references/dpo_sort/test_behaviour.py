@@ -176,6 +176,21 @@ def test_every_parameter_moves(program: Program, task: Task, seed: int) -> None:
     assert all(not torch.equal(after[name], value) for name, value in before.items())
 
 
+def test_the_gradient_is_the_slope_of_the_loss(program: Program, task: Task, seed: int) -> None:
+    cfg = {**task.small, "imitation_lr": 0.0}
+    model = program.build(seed=seed, **cfg)
+    same = strings(1, seed).expand(ROWS, -1).contiguous()
+    program.watch_gradients(model, True)
+    program.train(model, same, seed, **cfg).next()
+    gradient, start = program.gradients(model), program.state(model)
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+    ends = []
+    for size in (0.01, -0.01):
+        program.load_state(model, {n: start[n] + size / length * g for n, g in gradient.items()})
+        ends += program.train(model, same, seed, **cfg).next()
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx(length, rel=0.05)
+
+
 def test_gradients_belong_to_one_batch(program: Program, task: Task, seed: int) -> None:
     cfg = {**task.small, "imitation_lr": 0.0, "imitation": 4}
     model = program.build(seed=seed, **cfg)

@@ -1,6 +1,7 @@
 """What any correct double DQN on falling balls does, whoever wrote it."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -88,6 +89,23 @@ def test_a_gradient_belongs_to_this_batch_only(program, task, seed):
         run.next()
         sizes.append(torch.cat([g.flatten() for g in program.gradients(model).values()]).norm())
     assert sum(sizes[15:]) < 2 * sum(sizes[:5])
+
+
+def test_the_gradient_is_the_slope_of_the_loss(program, task, seed):
+    # nothing ahead counts, so no target moves; all actions are random, so the boards are the same each time
+    config, size = {**task.small, "gamma": 0.0, "lr": 0.0}, task.data(seed).train
+    model = program.build(seed=seed, **config)
+    program.watch_gradients(model, True)
+    program.seed(seed)
+    program.train(model, size, seed, **config).next()
+    gradient, start = program.gradients(model), program.state(model)
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+    ends = []
+    for step in (0.01, -0.01):
+        program.load_state(model, {n: start[n] + step / length * g for n, g in gradient.items()})
+        program.seed(seed)
+        ends += program.train(model, size, seed, **config).next()
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx(length, rel=0.05)
 
 
 def test_the_first_update_is_as_large_as_the_learning_rate(program, task, seed):

@@ -229,6 +229,16 @@ def test_a_tree_sees_its_share_of_the_rows(program, seed):
     assert len(np.unique(np.round(positive))) > 1
 
 
+def test_a_tree_sees_no_row_twice(program, seed):
+    # the base suits all rows together, so a leaf that holds each of them once has nothing to add
+    config = {"steps": 9, "subsample": 1.0, "smallest_gain": 1e6}
+    data = _table(seed)
+    model = program.build(seed=seed, **config)
+    program.train(model, data, seed, **config).next(4)
+    base = np.asarray(program.state(model)["base"]).item()
+    assert np.allclose(program.call("scores", model, data["rows"]), base, atol=1e-9)
+
+
 def test_the_rate_scales_what_a_tree_adds(program, seed):
     data, added = _table(seed), []
     for rate in (0.1, 0.3):

@@ -172,6 +172,21 @@ def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:
         torch.testing.assert_close(first[name], third[name], atol=1e-6, rtol=1e-3)
 
 
+def test_the_gradient_is_the_slope_of_the_loss(program: Program, seed: int) -> None:
+    cfg, data = {**WHOLE, "peak_lr": 0.0}, glyphs(ROWS, seed)
+    model = program.build(seed=seed, **cfg)
+    program.watch_gradients(model, True)
+    program.train(model, data, seed, **cfg).next()
+    gradient, start = program.gradients(model), program.state(model)
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+    ends = []
+    for size in (0.01, -0.01):
+        program.load_state(model, {n: start[n] + size / length * g for n, g in gradient.items()})
+        answers = program.predict(model, data["images"])
+        ends.append(torch.nn.functional.nll_loss(answers, data["labels"]).item())
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx(length, rel=0.05)
+
+
 def test_a_fresh_model_has_no_opinion(program: Program, task: Task, seed: int) -> None:
     model = program.build(seed=seed)
     first = program.train(model, task.data(seed).train, seed).next()[0]

@@ -226,6 +226,20 @@ def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:
         torch.testing.assert_close(gradient, third[name], atol=1e-4, rtol=1e-3)
 
 
+def test_the_gradient_is_the_slope_of_the_loss(program: Program, seed: int) -> None:
+    config, data = {**WHOLE, "float_steps": 100, "lr": 0.0}, glyphs(ROWS, seed)  # the grid has no slope
+    model = program.build(seed=seed, **config)
+    program.watch_gradients(model, True)
+    program.train(model, data, seed, **config).next()
+    gradient, start = program.gradients(model), program.state(model)
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+    ends = []
+    for size in (0.01, -0.01):
+        program.load_state(model, {n: start[n] + size / length * g for n, g in gradient.items()})
+        ends += program.train(model, data, seed, **config).next()
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx(length, rel=0.05)
+
+
 def test_updates_follow_the_gradients(program: Program, seed: int) -> None:
     config = {**WHOLE, "lr": 0.01, "weight_decay": 0.1}
     model = program.build(seed=seed, **config)

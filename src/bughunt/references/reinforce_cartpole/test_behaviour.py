@@ -88,6 +88,22 @@ def test_a_gradient_belongs_to_this_batch_only(program, task, seed):
     assert sum(sizes[5:]) < 2 * sum(sizes[:5])
 
 
+def test_the_gradient_is_the_slope_of_the_loss(program, task, seed):
+    # after one step all fare equally well, so that the entropy alone is left
+    config, data = {**task.small, "limit": 1, "lr": 0.0, "entropy_bonus": 1.0}, task.data(seed).train
+    model = program.build(seed=seed, **config)
+    program.load_state(model, {n: 4 * v for n, v in program.state(model).items()})
+    program.watch_gradients(model, True)
+    program.train(model, data, seed, **config).next()
+    gradient, start = program.gradients(model), program.state(model)
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+    ends = []
+    for size in (0.01, -0.01):
+        program.load_state(model, {n: start[n] + size / length * g for n, g in gradient.items()})
+        ends += program.train(model, data, seed, **config).next()
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx(length, rel=0.05)
+
+
 def test_a_step_obeys_the_equations_of_the_cart_and_pole(program, seed):
     states = _states(seed)
     actions = torch.arange(len(states)) % 2

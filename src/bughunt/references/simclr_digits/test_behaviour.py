@@ -203,6 +203,20 @@ def test_updates_are_those_of_torch(program: Program, seed: int) -> None:
         torch.testing.assert_close(after[name], parameter.detach(), atol=1e-4, rtol=1e-3)
 
 
+def test_the_gradient_is_the_slope_of_the_loss(program: Program, seed: int) -> None:
+    cfg, images = {**PLAIN, "lr": 0.0, "batch": ROWS}, glyphs(ROWS, seed)["images"]
+    model = program.build(seed=seed, **cfg)
+    program.watch_gradients(model, True)
+    program.train(model, images, seed, **cfg).next()
+    gradient, start = program.gradients(model), program.state(model)
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+    ends = []
+    for size in (0.01, -0.01):
+        program.load_state(model, {n: start[n] + size / length * g for n, g in gradient.items()})
+        ends += program.train(model, images, seed, **cfg).next()
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx(length, rel=0.05)
+
+
 def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:
     cfg = {**PLAIN, "lr": 0.0, "batch": ROWS}
     model = program.build(seed=seed, **cfg)

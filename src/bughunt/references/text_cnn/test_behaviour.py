@@ -93,6 +93,20 @@ def test_a_gradient_belongs_to_this_batch_only(program, task, seed):
         torch.testing.assert_close(gradient, first[name], atol=1e-5, rtol=1e-2)
 
 
+def test_the_gradient_is_the_slope_of_the_loss(program, task, seed):
+    data, config = task.data(seed).train, {**task.small, **STILL, "batch": 1500}
+    model = program.build(seed=seed, **config)
+    program.watch_gradients(model, True)
+    program.train(model, data, seed, **config).next()
+    gradient, start = program.gradients(model), program.state(model)
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+    ends = []
+    for size in (0.01, -0.01):
+        program.load_state(model, {n: start[n] + size / length * g for n, g in gradient.items()})
+        ends.append(F.nll_loss(program.predict(model, data["texts"]), data["labels"]).item())
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx(length, rel=0.05)
+
+
 def test_the_first_update_is_as_large_as_the_learning_rate(program, task, seed):
     config = {**task.small, "lr": 0.01}
     model = program.build(seed=seed, **config)

@@ -303,6 +303,20 @@ def test_one_pass_shows_every_row_once(program, seed):
     assert epochs[0] != sorted(epochs[0])
 
 
+def test_the_gradient_is_the_slope_of_the_loss(program, seed):
+    events, config = _events(seed), {**SMALL, "batch": 200, "lr": 0.0, "steps": 3}
+    model = _noisy(program, seed)
+    program.watch_gradients(model, True)
+    program.train(model, events, seed, **config).next()
+    gradient, start = program.gradients(model), program.state(model)
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+    ends = []
+    for size in (0.01, -0.01):
+        program.load_state(model, {n: start[n] + size / length * g for n, g in gradient.items()})
+        ends += program.train(model, events, seed, **config).next()
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx(length, rel=0.05)
+
+
 def test_a_gradient_belongs_to_this_batch_only(program, seed):
     config = {**SMALL, "batch": 200, "lr": 0.0, "steps": 3}
     model = _noisy(program, seed)
