@@ -99,7 +99,7 @@ def test_smoothing_spreads_its_share_over_all_classes(program):
     _same(found, torch.tensor([[0.05, 0.85, 0.05, 0.05], [0.05, 0.05, 0.85, 0.05]]))
 
 
-@pytest.mark.parametrize(("size", "step"), [(3, 1), (3, 2), (2, 3), (7, 1), (8, 1)])
+@pytest.mark.parametrize(("size", "step"), [(3, 1), (3, 2), (2, 3), (7, 1), (8, 1), (9, 1)])
 def test_windows_lie_within_the_sequence(program, seed, size, step):
     (x,) = _draw(seed, (2, 7, 3))
     starts = range(0, 7 - size + 1, step)
@@ -198,6 +198,19 @@ def test_columns_get_mean_zero_and_deviation_one(program, seed):
     assert program.call("standardise", torch.ones(4, 2)).abs().max() < 1e-3
 
 
+def test_columns_are_scaled_as_by_batch_normalisation(program, seed):
+    (x,) = _draw(seed, (6, 3))
+    expected = torch.nn.functional.batch_norm(x, None, None, training=True, eps=0.5)
+    _same(program.call("standardise", x, 0.5), expected)
+
+
+def test_columns_of_small_numbers_get_deviation_one(program, seed):
+    (x,) = _draw(seed, (6, 3))
+    small = 0.01 * (x - x.mean(dim=0)) / x.std(dim=0, correction=0)
+    found = program.call("standardise", small)
+    _same(found.std(dim=0, correction=0), torch.ones(3), atol=0.01)
+
+
 def test_rows_get_length_one(program, seed):
     (x,) = _draw(seed, (4, 4))
     x[2] = 0.0
@@ -205,6 +218,12 @@ def test_rows_get_length_one(program, seed):
     _same(program.call("normalise_rows", x), x / torch.tensor(lengths)[:, None])
     deep = _draw(seed, (2, 3, 3))[0]
     _same(program.call("normalise_rows", deep).norm(dim=-1), torch.ones(2, 3))
+
+
+def test_short_rows_are_divided_by_the_least_length(program, seed):
+    (x,) = _draw(seed, (6, 2))
+    expected = torch.nn.functional.normalize(x, dim=-1, eps=1.0)
+    _same(program.call("normalise_rows", x, 1.0), expected)
 
 
 def test_exactly_k_of_the_largest_are_marked(program, seed):
@@ -224,6 +243,14 @@ def test_sums_of_exponentials_do_not_overflow(program, seed, dim):
     _same(program.call("log_sum_exp", x, dim), logs)
     _same(program.call("log_sum_exp", x + 500, dim), logs + 500, atol=1e-3)
     _same(program.call("log_sum_exp", x - 500, dim), logs - 500, atol=1e-3)
+
+
+def test_sums_of_exponentials_are_exact_side_by_side(program, seed):
+    (x,) = _draw(seed, (3, 4))
+    far = torch.tensor([[-500.0], [0.0], [500.0]])
+    logs = x.exp().sum(dim=1).log()
+    _same(program.call("log_sum_exp", x + far, 1), logs + far[:, 0], atol=1e-3)
+    assert program.call("log_sum_exp", x[:1], 1).shape == (1,)
 
 
 def test_a_sum_of_nothing_has_no_logarithm(program):
