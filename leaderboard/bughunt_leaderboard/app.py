@@ -9,7 +9,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, Query, Request, Response
+from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
@@ -18,25 +18,20 @@ from starlette.concurrency import run_in_threadpool
 
 from bughunt import __version__
 from bughunt_leaderboard import clock, metrics, view
+from bughunt_leaderboard.arena import Anybody, Arena, Csv, Known, Shared, is_official
+from bughunt_leaderboard.arrival import add_arrival
 from bughunt_leaderboard.board import Competition
 from bughunt_leaderboard.bundle import bundle
-from bughunt_leaderboard.door import Door
 from bughunt_leaderboard.faults import add_faults
 from bughunt_leaderboard.folder import Folder
 from bughunt_leaderboard.guard import Guard
 from bughunt_leaderboard.limits import Limits
-from bughunt_leaderboard.live import Live, is_public
-from bughunt_leaderboard.people import Person
-from bughunt_leaderboard.referee import Referee
-from bughunt_leaderboard.refusals import RefusedError, UnauthorisedError, UnknownError
-from bughunt_leaderboard.store import Store
+from bughunt_leaderboard.live import is_public
+from bughunt_leaderboard.officials import add_officials
+from bughunt_leaderboard.pages import add_pages
+from bughunt_leaderboard.refusals import RefusedError, UnknownError
 
-COOKIE = "bughunt"
 JSON = "application/json"
-
-
-class Csv(Response):
-    media_type = "text/csv"
 
 
 class JsonLines(Response):
@@ -80,62 +75,6 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Arena:
-    """What all requests share."""
-
-    def __init__(self, folder: Folder, limits: Limits | None = None) -> None:
-        self.folder = folder
-        self.store = Store(folder.database)
-        self.referee = Referee(self.store)
-        self.live = Live(self.referee)
-        self.challenges = folder.challenges()
-        self.door = Door(limits or Limits(), self.referee.person)
-        self.counts: dict[tuple[str, int], tuple[int, float]] = {}
-
-    def state(self, person: Person | None) -> Any:
-        """What this person may see: officials the state as it is, everybody else as of the freeze."""
-        return self.live.state if is_official(person) else self.live.state.public
-
-    def has_division(self, division: str | None) -> bool:
-        return division is None or any(
-            one.division == division for one in list(self.live.state.teams.values())
-        )
-
-
-def token_of(request: Request) -> str | None:
-    given = request.headers.get("authorization", "")
-    return given.removeprefix("Bearer ") if given.startswith("Bearer ") else request.cookies.get(COOKIE)
-
-
-def is_official(person: Person | None) -> bool:
-    return person is not None and person.role in ("judge", "admin", "observer")
-
-
-async def arena_of(request: Request) -> Arena:
-    found: Arena = request.app.state.arena
-    return found
-
-
-async def somebody(request: Request) -> Person | None:
-    """Who asks, or nobody."""
-    token = token_of(request)
-    if token:
-        return await run_in_threadpool(request.app.state.arena.door.person, token, request.scope)
-    return None
-
-
-async def known(request: Request) -> Person:
-    """Who asks; refused without a valid token."""
-    if (person := await somebody(request)) is None:
-        raise UnauthorisedError("a token is needed", "bughunt join URL TOKEN")
-    return person
-
-
-Anybody = Annotated[Person | None, Depends(somebody)]
-Known = Annotated[Person, Depends(known)]
-Shared = Annotated[Arena, Depends(arena_of)]
-
-
 def make_app(folder: Folder, limits: Limits | None = None) -> FastAPI:
     """The server of one competition."""
 
@@ -153,10 +92,6 @@ def make_app(folder: Folder, limits: Limits | None = None) -> FastAPI:
     app.state.arena = Arena(folder, limits)
     _add_guards(app)
     _add_api(app)
-    from bughunt_leaderboard.arrival import add_arrival
-    from bughunt_leaderboard.officials import add_officials
-    from bughunt_leaderboard.pages import add_pages
-
     add_arrival(app)
     add_officials(app)
     add_pages(app)

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from bughunt import __version__
 from bughunt_leaderboard import clock
-from bughunt_leaderboard.app import Known, Shared
+from bughunt_leaderboard.arena import Known, Shared
 from bughunt_leaderboard.bundle import variant
 from bughunt_leaderboard.refusals import UnknownError
 from bughunt_leaderboard.warmup import WARM_UP, warm_up

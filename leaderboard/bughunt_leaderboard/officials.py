@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI, Path
 from pydantic import BaseModel, Field
 
 from bughunt_leaderboard import clock, view
-from bughunt_leaderboard.app import Csv, Known, Shared
+from bughunt_leaderboard.arena import Csv, Known, Shared
 from bughunt_leaderboard.people import Person
 from bughunt_leaderboard.refusals import ForbiddenError, RefusedError, UnknownError
 from bughunt_leaderboard.scopes import OF_ROLE

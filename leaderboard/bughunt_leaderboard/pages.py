@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from bughunt.judge.verdict import SENTENCES, Outcome
 from bughunt_leaderboard import clock, view
-from bughunt_leaderboard.app import COOKIE, Anybody, Known, Shared
+from bughunt_leaderboard.arena import COOKIE, Anybody, Known, Shared
 from bughunt_leaderboard.board import Competition
 from bughunt_leaderboard.drawing import picture
 from bughunt_leaderboard.refusals import MalformedError, RefusedError, UnknownError

@@ -12,13 +12,14 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from bughunt_mutator import Facts, Mutant, TreeDisguise, enumerate_tree, mutated
 
 from bughunt import __version__, references
 from bughunt.bugsets import facts, giveaway, proof, symptom, write
+from bughunt.bugsets.accepted import Accepted
 from bughunt.bugsets.challenge import BugSet, Curves
 from bughunt.bugsets.combine import Suspect, groups, joint_tests, own_tests
 from bughunt.bugsets.evaluate import Evaluator, Finding, Job
@@ -30,28 +31,6 @@ BROKEN_SEEDS = 3
 BATCH = 6  # candidates of one program judged at a time
 
 Event = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """One or more mutants of a program that passed the gates together, in their disguise."""
-
-    reference: Reference
-    mutants: Sequence[Mutant]
-    configuration: str
-    broken: Mapping[str, str]
-    repaired: Mapping[str, str]
-    failed: Sequence[str]
-    passed: Sequence[str]
-    curves: Curves
-    label: str
-    own: Sequence[Sequence[str]] = ()  # where there are several: the tests of each alone
-    alone: Sequence[Mapping[str, str]] = ()  # where there are several: the program with only one of them
-    rewrites: Mapping[str, int] | None = None  # the disguise: how often each was made
-
-    @property
-    def key(self) -> str:
-        return "+".join(mutant.key for mutant in self.mutants)
 
 
 def generate(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bughunt_mutator import Mutant
 from bughunt_mutator.operator import Operator
@@ -15,12 +15,9 @@ from bughunt_mutator.registry import load_operators
 
 from bughunt import __version__
 from bughunt.bugsets import symptom
+from bughunt.bugsets.accepted import Accepted
 from bughunt.bugsets.challenge import CURVES, FORMAT_VERSION, SEALED, Curves
 from bughunt.bugsets.sealed import Sealed
-
-if TYPE_CHECKING:
-    from bughunt.bugsets.generate import Accepted
-
 
 RUNG = re.compile(r"^(LOOK|WHERE|WHAT):? +")  # the screen names the rung itself
 
@@ -69,7 +66,7 @@ def bugset(folder: Path, name: str, ids: Sequence[str], seed: int, version: str)
     _text(folder / "set.toml", toml(fields))
 
 
-def level(item: "Accepted") -> int:
+def level(item: Accepted) -> int:
     """1 (seen at once) to 5 (only a targeted test sees it): the operators' marks and what was measured.
 
     A bug more makes it one harder than the hardest of them.
@@ -82,7 +79,7 @@ def level(item: "Accepted") -> int:
 
 
 def described(
-    item: "Accepted", seed: int, titles: set[str]
+    item: Accepted, seed: int, titles: set[str]
 ) -> tuple[dict[str, Any], Mapping[str, str], str, Curves, Sealed]:
     """What is written of a challenge, under a title that is not yet among the others."""
     task, curves = item.reference.task, item.curves
@@ -108,7 +105,7 @@ def described(
     return fields, item.broken, text, curves, sealed(item, seed)
 
 
-def sealed(item: "Accepted", seed: int) -> Sealed:
+def sealed(item: Accepted, seed: int) -> Sealed:
     """What goes behind the seal, with the operators' essays filled in for these sites."""
     operators = [operator_of(mutant) for mutant in item.mutants]
     return Sealed(
@@ -163,7 +160,7 @@ def _rungs(mutant: Mutant) -> list[str]:
     return [RUNG.sub("", hint) for hint in operator_of(mutant).hints_in(function)]
 
 
-def post_mortem(item: "Accepted") -> str:
+def post_mortem(item: Accepted) -> str:
     """The essay that `explain` shows: the repair as a diff, why it shows so, which checks see it."""
     operators = [operator_of(mutant) for mutant in item.mutants]
     diffs = [_diff(item, path) for path in sorted({mutant.path for mutant in item.mutants})]
@@ -185,7 +182,7 @@ def _listed(sentences: Sequence[str]) -> str:
     return " ".join(f"({number}) {sentence}" for number, sentence in enumerate(sentences, 1))
 
 
-def _diff(item: "Accepted", path: str) -> str:
+def _diff(item: Accepted, path: str) -> str:
     broken, repaired = item.broken[path].splitlines(), item.repaired[path].splitlines()
     names = ("broken", "repaired") if len(item.broken) == 1 else (f"broken/{path}", f"repaired/{path}")
     return "\n".join(difflib.unified_diff(broken, repaired, *names, lineterm="", n=2))
