@@ -124,3 +124,28 @@ def test_two_files_of_one_name_stay_two_files(zygote, tmp_path):
         path = tmp_path / folder / "test_behaviour.py"
         path.write_text(f"def test_{folder}(): pass\n")
         assert [one.name for one in battery(zygote, TEXT, path)] == [f"test_{folder}"]
+
+
+COUNTS = """
+def test_one(program): assert program.call("one") == 2
+def test_two(program): assert program.call("one") == 1
+def test_three(program): assert program.call("one") == 1
+def test_four(program): assert program.call("one") == 1
+def test_five(program): assert program.call("one") == 9
+"""
+
+
+def test_what_fails_on_a_program_of_its_own_is_not_run_again(zygote, tmp_path):
+    opened = []
+    path = tmp_path / "test_behaviour.py"
+    path.write_text(COUNTS)
+    text = TEXT + "\n\nasked = []\n\n\ndef one():\n    asked.append(1)\n    return len(asked)\n"
+
+    def fresh():
+        opened.append(1)
+        return open_program(zygote, {"train.py": text})
+
+    results = run_battery(fresh, TASK, path, 5)
+    # The first fails alone and for good; the third fails after the second and passes on its own.
+    assert [one.passed for one in results] == [False, True, True, True, False]
+    assert len(opened) == 5  # for the first; for two and three; for four and five; for three and for five

@@ -57,8 +57,8 @@ def run_battery(
     """Run the tests of one file; a test that does not run has not passed.
 
     The tests share one program as long as they pass: opening one costs more than most tests. What does not
-    pass there is run again, each test on a program of its own, and that is what counts. With a `lender` long
-    trainings are borrowed; the tests that are put off are in its `waiting`, and not among the results.
+    pass after others is run again, each test on a program of its own, and that is what counts. With a
+    `lender` trainings are borrowed; the tests that are put off are in its `waiting`, not among the results.
     """
     path = Path(path_of_test_behaviour).resolve()
     with _Shared(open_program, lender) as shared:
@@ -80,6 +80,7 @@ class _Shared:
         self._open_program, self._lender = open_program, lender
         self._stack = contextlib.ExitStack()
         self._program: Program | None = None
+        self._is_fresh = False  # nobody has used it before this test
 
     def __enter__(self) -> "_Shared":
         return self
@@ -90,14 +91,17 @@ class _Shared:
     @contextlib.contextmanager
     def program(self) -> Iterator[Program]:
         """The program, for one test."""
+        self._is_fresh = self._program is None
         if self._program is None:
             self._program = self._stack.enter_context(self._open_program())
         yield borrowing(self._program, self._lender) if self._lender else self._program
 
-    def renew(self, _failed: TestResult) -> None:
-        """The next test gets a fresh one, in which nothing has been trained yet."""
+    def renew(self) -> bool:
+        """The next test gets a fresh one; whether the last one had one of its own, and nothing borrowed."""
+        alone = self._is_fresh and not (self._lender and self._lender.loan)
         self._close()
         self._program = None
+        return alone
 
     def _close(self) -> None:
         self._stack.close()
@@ -115,11 +119,12 @@ class _Battery:
         seed: int,
         only: Sequence[str] | None,
         on_test: OnTest | None,
-        on_failure: OnTest | None = None,
+        on_failure: Callable[[], bool] | None = None,
     ) -> None:
         self._open, self._task, self._seed = open_program, task, seed
         self._only, self._on_test, self._on_failure = only, on_test, on_failure
         self._results: dict[str, TestResult] = {}
+        self._final: set[str] = set()  # what comes of them cannot be due to the tests before
         self._out_of_time = False
         self._infrastructure: ProgramError | None = None
         self.collected: list[str] = []
@@ -194,15 +199,17 @@ class _Battery:
     def _keep(self, result: TestResult) -> None:
         self._results[result.name] = result
         if not result.passed and self._on_failure:
-            self._on_failure(result)
-        elif self._on_test:
+            was_alone = self._on_failure()
+            if self._out_of_time or not was_alone:
+                return
+        self._final.add(result.name)
+        if self._on_test:
             self._on_test(result)
 
     @property
     def doubtful(self) -> list[str]:
-        """What was to run and has not passed."""
-        passed = {name for name, result in self._results.items() if result.passed}
-        return [name for name in self.collected if name not in passed.union(self.put_off)]
+        """What was to run and of which nothing final is known."""
+        return [name for name in self.collected if name not in self._final.union(self.put_off)]
 
     def results(self, again: "_Battery | None" = None) -> list[TestResult]:
         """One result for each test asked for, in the order asked for or of the file."""
@@ -210,8 +217,8 @@ class _Battery:
         names = [name for name in asked if name not in self.put_off]
         last = again or self
         why = "not run: an earlier test ran out of time" if last._out_of_time else "not run"
-        passed = {name: result for name, result in self._results.items() if result.passed}
-        known = {**passed, **last._results}
+        final = {name: self._results[name] for name in self._final}
+        known = {**final, **last._results}
         return [known.get(name, TestResult(name, False, why)) for name in names]
 
 
