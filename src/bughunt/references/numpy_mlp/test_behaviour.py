@@ -125,11 +125,11 @@ def test_gradients_agree_with_finite_differences(program, seed):
         start = _state(program, model)[name]
         way = rng.normal(size=start.shape)
         ends = []
-        for step in (1e-5, -1e-5):
+        for step in (1e-7, -1e-7):
             program.load_state(model, {name: start + step * way})
             ends.append(_gradients(program, model, data)[0])
         program.load_state(model, {name: start})
-        slope = (ends[0] - ends[1]) / 2e-5
+        slope = (ends[0] - ends[1]) / 2e-7
         assert float((gradient * way).sum()) == pytest.approx(slope, rel=1e-4, abs=1e-7), name
     assert _gradients(program, model, data)[0] == pytest.approx(loss)
 
@@ -145,11 +145,11 @@ def test_gradients_take_account_of_what_was_dropped(program, seed):
         start = _state(program, model)[name]
         way = np.random.default_rng(seed).normal(size=start.shape)
         ends = []
-        for step in (1e-5, -1e-5):
+        for step in (1e-7, -1e-7):
             program.load_state(model, {name: start + step * way})
             ends.append(_gradients(program, model, data, dropout=0.5)[0])  # calls restore the random state
         program.load_state(model, {name: start})
-        slope = (ends[0] - ends[1]) / 2e-5
+        slope = (ends[0] - ends[1]) / 2e-7
         assert float((to[name] * way).sum()) == pytest.approx(slope, rel=1e-4, abs=1e-7), name
 
 
