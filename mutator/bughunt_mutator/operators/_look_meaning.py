@@ -226,7 +226,11 @@ def _unread(
     """The lines that bind names which are now read nowhere; nothing for one that must stay."""
     for line in inside(home, cst.SimpleStatementLine):
         pair = assigned(line)
-        if pair is None or not isinstance(pair[0], cst.Name) or not isinstance(home, cst.FunctionDef):
+        if pair is None or not isinstance(home, cst.FunctionDef):
+            continue
+        if isinstance(pair[0], cst.Tuple) and _parts_unread(pair[0], here, gone):
+            yield line
+        if not isinstance(pair[0], cst.Name):
             continue
         name = pair[0].value
         if gone[name] and here[name] <= gone[name]:
@@ -238,6 +242,17 @@ def _unread(
         if isinstance(bound, cst.Name) and gone[bound.value] and whole[bound.value] <= gone[bound.value]:
             bringing = f.statement(alias)
             yield bringing if len(list(inside(bringing, cst.ImportAlias))) == 1 else None
+
+
+def _parts_unread(target: cst.Tuple, here: Counter[str], gone: Counter[str]) -> bool:
+    """Whether every name that a tuple binds was read by what is gone, and is read nowhere else."""
+    names = [element.value for element in target.elements]
+    return all(
+        isinstance(name, cst.Name)
+        and bool(gone[name.value])
+        and here[name.value] <= gone[name.value] + 1  # the place where it is bound counts too
+        for name in names
+    )
 
 
 def alone(f: SourceFile, line: cst.CSTNode) -> cst.CSTNode:

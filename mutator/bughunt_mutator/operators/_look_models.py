@@ -18,6 +18,7 @@ from bughunt_mutator.operators._look import (
     keyword,
     last_name,
     loads,
+    names_in,
     operation,
 )
 from bughunt_mutator.source import SourceFile
@@ -263,3 +264,9 @@ def before(f: SourceFile, one: cst.CSTNode, other: cst.CSTNode) -> bool:
 def lines_of(f: SourceFile, node: cst.CSTNode) -> Iterator[cst.SimpleStatementLine]:
     """The simple statements of the function that a node stands in."""
     yield from inside(function_of(f, node), cst.SimpleStatementLine)
+
+
+def rounds_by_hand(home: cst.ClassDef | None) -> bool:
+    """Whether a class is a rounding that brings its own derivative."""
+    own = home is not None and any(last_name(each.value) == "Function" for each in home.bases)
+    return own and home is not None and bool(names_in(home) & {"round", "sign", "floor"})

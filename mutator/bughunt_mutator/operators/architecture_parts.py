@@ -160,6 +160,7 @@ def fills_weights(f: SourceFile, line: cst.CSTNode) -> bool:
 @operator(
     "h-returned-as-c",
     cst.Tuple,
+    cst.SimpleStatementLine,
     category="architecture",
     difficulty=5,
     symptom="Results are slightly worse, most of all on long sequences.",
@@ -184,6 +185,14 @@ def fills_weights(f: SourceFile, line: cst.CSTNode) -> bool:
             before="def step(z, cell):\n    hidden = z * cell\n    return hidden, cell\n",
             after=("def step(z, cell):\n    hidden = z * cell\n    return hidden, hidden\n",),
         ),
+        Example(
+            before="for x in xs:\n    h_new, c_new = cell(x, h, c)\n    c = where(m, c_new, c)\n"
+            "    h = where(m, h_new, h)\n    use(c_new)\n",
+            after=(
+                "for x in xs:\n    h_new, c_new = cell(x, h, c)\n    c = where(m, h_new, c)\n"
+                "    h = where(m, h_new, h)\n    use(c_new)\n",
+            ),
+        ),
     ),
     counterexamples=(
         "h, c = step(x)\n",
@@ -192,15 +201,35 @@ def fills_weights(f: SourceFile, line: cst.CSTNode) -> bool:
         "shape = (h, w)\n",
     ),
 )
-def h_as_c(f: SourceFile, node: cst.Tuple) -> Iterator[Proposal]:
+def h_as_c(f: SourceFile, node: cst.Tuple | cst.SimpleStatementLine) -> Iterator[Proposal]:
+    if isinstance(node, cst.SimpleStatementLine):
+        yield from carried_as_c(f, node)
+        return
     if len(node.elements) != 2 or is_target(f, node):
         return
     shown, kept = (element.value for element in node.elements)
     one, two = f.text(shown), f.text(kept)
-    for memory, output in (("cell", "hidden"), ("c", "h")):
-        swapped = re.sub(rf"(?<![a-z]){memory}(?![a-z])", output, two)
-        if swapped == one and swapped != two and not orphans(f, kept):
-            yield Proposal(edits=(f.replace(kept, one),))
+    if one in as_outputs(two) and one != two and not orphans(f, kept):
+        yield Proposal(edits=(f.replace(kept, one),))
+
+
+def as_outputs(text: str) -> list[str]:
+    """A text about the memory of a cell, as one about its output."""
+    pairs = (("cell", "hidden"), ("c", "h"))
+    return [re.sub(rf"(?<![a-z]){memory}(?![a-z])", output, text) for memory, output in pairs]
+
+
+def carried_as_c(f: SourceFile, line: cst.SimpleStatementLine) -> Iterator[Proposal]:
+    """The new output carried on as the memory, beside a line that carries it on as the output."""
+    target, made = assigned(line) or (None, None)
+    if not isinstance(target, cst.Name) or made is None:
+        return
+    fresh = [name for name in inside(made, cst.Name) if name.value != target.value]
+    texts = {f.text(other).strip() for other in neighbours(f, line)[0]}
+    for place, twin in enumerate(as_outputs(f.text(line).strip())):
+        renamed = [name for name in fresh if as_outputs(name.value)[place] != name.value]
+        if twin != f.text(line).strip() and twin in texts and len(renamed) == 1 and not orphans(f, *renamed):
+            yield Proposal(edits=(f.replace(renamed[0], as_outputs(renamed[0].value)[place]),))
             return
 
 

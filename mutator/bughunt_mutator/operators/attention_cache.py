@@ -25,7 +25,7 @@ from bughunt_mutator.operators.attention_positions import is_rotation
 from bughunt_mutator.source import SourceFile
 
 COUNTERS = frozenset(
-    {"offset", "pos", "position", "past", "start", "cur", "length", "seen", "filled", "used"}
+    {"offset", "pos", "position", "past", "start", "cur", "length", "lengths", "seen", "filled", "used"}
 )
 CACHES = frozenset({"cache", "past", "kv", "caches", "kvcache"})
 WRITES = frozenset({"update", "append", "extend", "write", "put", "push", "store", "add"})
@@ -44,6 +44,7 @@ def about_a_cache(f: SourceFile, node: cst.CSTNode) -> bool:
 @operator(
     "kv-cache-offset",
     cst.AugAssign,
+    cst.Assign,
     cst.Call,
     category="attention-transformer",
     difficulty=4,
@@ -75,6 +76,10 @@ def about_a_cache(f: SourceFile, node: cst.CSTNode) -> bool:
             after=("class Cache:\n    def update(self, k):\n        self.length += 1\n",),
         ),
         Example(
+            before="class Cache:\n    def advance(self, n):\n        self.lengths = self.lengths + n\n",
+            after=("class Cache:\n    def advance(self, n):\n        self.lengths = self.lengths + 1\n",),
+        ),
+        Example(
             before="import torch\n\ndef f(x, cache):\n    past = cache.length\n"
             "    return pos(torch.arange(past, past + x.size(1)))\n",
             after=(
@@ -90,28 +95,30 @@ def about_a_cache(f: SourceFile, node: cst.CSTNode) -> bool:
         "import torch\nx = torch.arange(a, a + 3)\n",
     ),
 )
-def kv_cache_offset(f: SourceFile, node: cst.AugAssign | cst.Call) -> Iterator[Proposal]:
+def kv_cache_offset(f: SourceFile, node: cst.AugAssign | cst.Assign | cst.Call) -> Iterator[Proposal]:
     if isinstance(node, cst.AugAssign):
         if isinstance(node.operator, cst.AddAssign) and counts_positions(node.target):
-            yield from miscounted(f, node)
+            yield from miscounted(f, node.value)
+    elif isinstance(node, cst.Assign):
+        target, sides = node.targets[0].target, binary(node.value, cst.Add)
+        if sides is not None and counts_positions(target) and f.text(sides[0]) == f.text(target):
+            yield from miscounted(f, sides[1])
     elif f.qname(node.func) == "torch.arange" and about_a_cache(f, node):
         yield from misplaced(f, node)
 
 
-def miscounted(f: SourceFile, node: cst.AugAssign) -> Iterator[Proposal]:
+def miscounted(f: SourceFile, count: cst.BaseExpression) -> Iterator[Proposal]:
     """One token counted as a whole prompt, or a whole prompt as one token."""
-    if not about_a_cache(f, node):
+    if not about_a_cache(f, count):
         return
-    if number(node.value) == 1:
-        known = sorted(name for name in names_in(function_of(f, node)) if "prompt" in words(name))
+    if number(count) == 1:
+        known = sorted(name for name in names_in(function_of(f, count)) if "prompt" in words(name))
         for name in known:
             new = name if words(name) & {"len", "length", "size"} else f"{name}.size(-1)"
-            yield Proposal(edits=(f.replace(node.value, new),))
+            yield Proposal(edits=(f.replace(count, new),))
             return
-    elif number(node.value) is None and (
-        not isinstance(node.value, cst.Name) or released(f, node.value) == ()
-    ):
-        yield Proposal(edits=(f.replace(node.value, "1"),))
+    elif number(count) is None and (not isinstance(count, cst.Name) or released(f, count) == ()):
+        yield Proposal(edits=(f.replace(count, "1"),))
 
 
 def misplaced(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:

@@ -21,7 +21,8 @@ from bughunt_mutator.operators._look import (
     number,
     operation,
 )
-from bughunt_mutator.operators._look_models import is_boolean, layer, put, words
+from bughunt_mutator.operators._look_meaning import tidy
+from bughunt_mutator.operators._look_models import is_boolean, layer, put, rounds_by_hand, words
 from bughunt_mutator.operators._sources import DEEP_CHECKER, TAXONOMY, issue, pull
 from bughunt_mutator.operators.architecture import is_shortcut
 from bughunt_mutator.operators.autograd import guarded
@@ -246,6 +247,7 @@ def inplace_add(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Propos
 @operator(
     "ste-removed",
     cst.BinaryOperation,
+    cst.Return,
     category="autograd",
     difficulty=3,
     symptom="The part of the model before the rounding stays as it was created.",
@@ -257,8 +259,8 @@ def inplace_add(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Propos
     repair="Pass the rounded values forward and the gradient straight through.",
     mechanism=(
         "Rounding and nearest-neighbour search are flat almost everywhere, so their derivative is"
-        " zero. The trick of adding the rounding error as a constant lets the gradient through; the"
-        " bare result gives the same outputs and stops it."
+        " zero. A trick lets the gradient through: adding the rounding error as a constant, or a"
+        " backward pass of one's own. Without it the outputs are the same, and the gradient stops."
     ),
     evidence=(pull("pytorch/ao", 4806), issue("Oneflow-Inc/oneflow", 8649)),
     examples=(
@@ -270,10 +272,30 @@ def inplace_add(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Propos
         Example(before="y = x - (x - near(x)).detach()\n", after=("y = near(x)\n",)),
         Example(before="q = near(x)\nq = x + (q - x).detach()\n", after=("q = near(x)\n",)),
         Example(before="y = hard.detach() + soft - soft.detach()\n", after=("y = hard.detach()\n",)),
+        Example(
+            before=(
+                "import torch\n\nclass Near(torch.autograd.Function):\n    def forward(ctx, x):\n"
+                "        return x.round()\n\n    def backward(ctx, g):\n"
+                "        (inside,) = ctx.saved_tensors\n        return g * inside, None\n"
+            ),
+            after=(
+                "import torch\n\nclass Near(torch.autograd.Function):\n    def forward(ctx, x):\n"
+                "        return x.round()\n\n    def backward(ctx, g):\n"
+                "        return torch.zeros_like(g), None\n",
+            ),
+        ),
     ),
-    counterexamples=("y = x + (q - z).detach()\n", "y = x + q.detach()\n"),
+    counterexamples=(
+        "y = x + (q - z).detach()\n",
+        "y = x + q.detach()\n",
+        "import torch\n\nclass Bend(torch.autograd.Function):\n    def forward(ctx, x):\n"
+        "        return x.relu()\n\n    def backward(ctx, g):\n        return g\n",
+    ),
 )
-def ste_removed(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
+def ste_removed(f: SourceFile, node: cst.BinaryOperation | cst.Return) -> Iterator[Proposal]:
+    if isinstance(node, cst.Return):
+        yield from staircase(f, node)
+        return
     sides = binary(node, cst.Add, cst.Subtract)
     if sides is None:
         return
@@ -289,6 +311,20 @@ def ste_removed(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
         if terms is not None and f.text(cut.subject) in (f.text(each) for each in terms):
             stays = next(each for each in terms if f.text(each) != f.text(cut.subject))
             yield Proposal(edits=(put(f, node, f.text(stays)),))
+
+
+def staircase(f: SourceFile, node: cst.Return) -> Iterator[Proposal]:
+    """The derivative that a rounding really has, in the place of the one that it was given."""
+    home, value = f.function(node), node.value
+    passed = value.elements[0].value if isinstance(value, cst.Tuple) else value
+    zeros = f.spelling("torch.zeros_like")
+    if home is None or home.name.value != "backward" or not rounds_by_hand(f.class_(node)):
+        return
+    if zeros is None or passed is None or len(home.params.params) != 2:
+        return
+    lines = tidy(f, passed)
+    if lines is not None:
+        yield Proposal(edits=(*lines, f.replace(passed, f"{zeros}({home.params.params[1].name.value})")))
 
 
 @operator(

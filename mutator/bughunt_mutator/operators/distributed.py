@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import libcst as cst
 
+from bughunt_mutator.edit import Edit
 from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
     ancestors,
@@ -20,7 +21,16 @@ from bughunt_mutator.operators._look import (
     moved_before,
     neighbours,
 )
-from bughunt_mutator.operators._look_meaning import alone, everywhere, holder, pieces, plain, says, tidy
+from bughunt_mutator.operators._look_meaning import (
+    alone,
+    everywhere,
+    holder,
+    named,
+    pieces,
+    plain,
+    says,
+    tidy,
+)
 from bughunt_mutator.operators._sources import TRAIN_CHECK, issue, pull
 from bughunt_mutator.source import SourceFile
 
@@ -253,9 +263,10 @@ def reduces(f: SourceFile, node: cst.CSTNode, depth: int = 1) -> bool:
     ),
     repair="Clip by the norm of the gradient of all ranks together.",
     mechanism=(
-        "Each rank scales by a norm of its own. Where the gradients are averaged afterwards, ranks with large"
-        " gradients are silently given less weight; where parameters are shared out or replicated, ranks"
-        " apply different factors to one model, and its copies part."
+        "The norm is that of one rank's own gradient. Where the gradients are averaged afterwards, ranks with"
+        " large gradients are silently given less weight; where parameters are replicated, ranks apply"
+        " different factors to one model, and its copies part; where they are shared out, the norm of a part"
+        " is taken for that of the whole."
     ),
     evidence=(TRAIN_CHECK, pull("microsoft/DeepSpeed", 1801)),
     examples=(
@@ -277,6 +288,16 @@ def reduces(f: SourceFile, node: cst.CSTNode, depth: int = 1) -> bool:
             ),
             after=("def clip(parts, limit):\n    norm_sq = total(parts)\n    scale(parts, norm_sq)\n",),
         ),
+        Example(
+            before=(
+                "def clip(parts, limit):\n    squares, _ = all_reduce([p**2 for p in parts])\n"
+                "    return limit / squares[0].sqrt()\n"
+            ),
+            after=(
+                "def clip(parts, limit):\n    squares = [p**2 for p in parts]\n"
+                "    return limit / squares[0].sqrt()\n",
+            ),
+        ),
     ),
     counterexamples=(
         "loss.backward()\nclip_grad_norm_(net.parameters(), 1.0)\n",
@@ -288,6 +309,10 @@ def clip_per_rank(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Prop
     value = pair[1] if pair is not None else called(node)
     if not isinstance(value, cst.Call):
         return
+    own = kept_apart(f, node)
+    if own is not None:
+        yield Proposal(edits=(own,))
+        return
     lines, place = neighbours(f, node)
     if pieces(last_name(value.func)) >= {"clip"}:
         for line in lines[:place]:
@@ -298,6 +323,21 @@ def clip_per_rank(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Prop
     own = is_reduction(value) and squared and pair is None and len(lines) > 1
     if own and says(function_of(f, node), "clip", "norm"):
         yield Proposal(edits=(f.delete_statement(node),))
+
+
+def kept_apart(f: SourceFile, node: cst.SimpleStatementLine) -> Edit | None:
+    """The squares of each rank in the place of their sum over all of them."""
+    target, value = assigned(node) or (None, None)
+    home = f.function(node)
+    if not isinstance(target, cst.Tuple) or not isinstance(value, cst.Call) or home is None:
+        return None
+    sums, *others = (element.value for element in target.elements)
+    ignored = all(isinstance(each, cst.Name) and each.value.startswith("_") for each in others)
+    if not (is_reduction(value) and ignored and len(value.args) == 1 and says(home.name, "clip", "norm")):
+        return None
+    if not named(sums, "squares", "squared", "norms", "norm", "sq"):
+        return None
+    return f.replace(node, f"{f.text(sums)} = {f.text(value.args[0].value)}")
 
 
 def is_world(node: cst.CSTNode | None) -> bool:
@@ -345,6 +385,16 @@ def is_world(node: cst.CSTNode | None) -> bool:
             after=("dist.all_reduce(g)\n",),
         ),
         Example(
+            before=(
+                "class Bucket:\n    def send(self):\n        dist.all_reduce(self.flat)\n\n"
+                "    def receive(self, world):\n        self.flat /= world\n        use(self.flat)\n"
+            ),
+            after=(
+                "class Bucket:\n    def send(self):\n        dist.all_reduce(self.flat)\n\n"
+                "    def receive(self, world):\n        use(self.flat)\n",
+            ),
+        ),
+        Example(
             before="mean = ring_all_reduce(grads) / world_size\n",
             after=("mean = ring_all_reduce(grads)\n",),
         ),
@@ -374,7 +424,8 @@ def division_dropped(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[P
     lines, place = neighbours(f, node)
     if summed is None:
         return
-    for line in lines[:place]:
+    family = f.class_(node) if isinstance(summed[0], cst.Attribute) else None
+    for line in (*lines[:place], *([family] if family is not None and len(lines) > 1 else [])):
         for call in inside(line, cst.Call):
             if is_reduction(call) and call.args and f.text(call.args[0].value) == f.text(summed[0]):
                 rest = tidy(f, summed[1])

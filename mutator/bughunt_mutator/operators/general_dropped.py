@@ -20,6 +20,7 @@ from bughunt_mutator.operators._look import (
     orphans,
 )
 from bughunt_mutator.operators._look_meaning import pieces, says
+from bughunt_mutator.operators._look_parts import draws, later
 from bughunt_mutator.operators._sources import commit
 from bughunt_mutator.source import SourceFile
 
@@ -286,6 +287,7 @@ def recount_dropped(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Pr
 @operator(
     "real-guard-dropped",
     cst.BooleanOperation,
+    cst.If,
     category="architecture",
     difficulty=3,
     symptom="Results change from call to call when the model is used.",
@@ -302,10 +304,28 @@ def recount_dropped(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Pr
             "class M:\n    def forward(self, x):\n        return self.training and self.p > 0\n",
             ("class M:\n    def forward(self, x):\n        return self.p > 0\n",),
         ),
+        Example(
+            "import torch\n\nclass M:\n    def forward(self, x):\n        if not self.training:\n"
+            "            return x\n        return x * (torch.rand_like(x) < 0.5)\n",
+            (
+                "import torch\n\nclass M:\n    def forward(self, x):\n"
+                "        return x * (torch.rand_like(x) < 0.5)\n",
+            ),
+        ),
     ),
-    counterexamples=("def f(a, b):\n    return a and b\n",),
+    counterexamples=(
+        "def f(a, b):\n    return a and b\n",
+        "class M:\n    def forward(self, x):\n        if not self.training:\n            return x\n"
+        "        return 2 * x\n",
+    ),
 )
-def guard_dropped(f: SourceFile, node: cst.BooleanOperation) -> Iterator[Proposal]:
+def guard_dropped(f: SourceFile, node: cst.BooleanOperation | cst.If) -> Iterator[Proposal]:
+    if isinstance(node, cst.If):
+        asked = f.text(node.test) == "not self.training" and node.orelse is None
+        leaves = any(True for _ in inside(node.body, cst.Return))
+        if asked and leaves and any(draws(line) for line in later(f, node)):
+            yield Proposal((f.delete_statement(node),))
+        return
     if isinstance(node.operator, cst.And) and f.text(node.left) == "self.training":
         yield Proposal((f.replace(node, f.text(node.right)),))
 

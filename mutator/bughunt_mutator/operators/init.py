@@ -408,14 +408,43 @@ def init_residual_wrong_name(f: SourceFile, node: cst.Call) -> Iterator[Proposal
             before="from torch import nn\nnn.init.orthogonal_(head.weight, gain=0.01)\n",
             after=("from torch import nn\nnn.init.orthogonal_(head.weight, gain=1.0)\n",),
         ),
+        Example(
+            before=(
+                "from torch import nn\n\ndef layers(n, scale):\n"
+                "    nn.init.orthogonal_(w(n), gain=scale)\n\na, b = layers(2, 0.01), layers(1, 1.0)\n"
+            ),
+            after=(
+                "from torch import nn\n\ndef layers(n, scale):\n"
+                "    nn.init.orthogonal_(w(n), gain=scale)\n\na, b = layers(2, 1.0), layers(1, 1.0)\n",
+            ),
+        ),
     ),
-    counterexamples=("from torch import nn\nnn.init.orthogonal_(w)\n",),
+    counterexamples=(
+        "from torch import nn\nnn.init.orthogonal_(w)\n",
+        "def layers(n, scale):\n    return scale * n\n\np = layers(2, 0.01)\n",
+    ),
 )
 def policy_head_gain(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+    gain = None
     if random_init(f, node) == "orthogonal_":
         gain = value(f, node, "gain", 1)
-        if gain is not None and (number(gain) or 1) < 1:
-            yield Proposal(edits=(f.replace(gain, "1.0"),))
+    elif isinstance(node.func, cst.Name):
+        gain = gain_handed_on(f, node, node.func.value)
+    if gain is not None and (number(gain) or 1) < 1:
+        yield Proposal(edits=(f.replace(gain, "1.0"),))
+
+
+def gain_handed_on(f: SourceFile, node: cst.Call, name: str) -> cst.BaseExpression | None:
+    """The scale that a call hands to a function of the file which starts layers orthogonal."""
+    for home in f.module.body:
+        if not isinstance(home, cst.FunctionDef) or home.name.value != name:
+            continue
+        if not any(random_init(f, call) == "orthogonal_" for call in inside(home, cst.Call)):
+            return None
+        for place, param in enumerate(home.params.params):
+            if param.name.value in ("gain", "scale"):
+                return value(f, node, param.name.value, place)
+    return None
 
 
 @operator(

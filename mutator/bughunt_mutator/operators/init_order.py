@@ -307,6 +307,16 @@ def sets_prior(f: SourceFile, line: cst.CSTNode) -> bool:
             ),
         ),
         Example(
+            before="import torch\nfrom torch import nn\n\nclass Beside:\n    def __init__(self, n, rank):\n"
+            "        self.down = nn.Parameter(torch.rand(rank, n))\n"
+            "        self.up = nn.Parameter(torch.zeros(n, rank))\n",
+            after=(
+                "import torch\nfrom torch import nn\n\nclass Beside:\n    def __init__(self, n, rank):\n"
+                "        self.down = nn.Parameter(torch.rand(rank, n))\n"
+                "        self.up = nn.Parameter(torch.randn(n, rank))\n",
+            ),
+        ),
+        Example(
             before="import torch\nfrom torch import nn\n\nclass Adapter:\n    def __init__(self, n, rank):\n"
             "        self.up = nn.Parameter(torch.zeros(n, rank))\n",
             after=(
@@ -317,6 +327,8 @@ def sets_prior(f: SourceFile, line: cst.CSTNode) -> bool:
     ),
     counterexamples=(
         "from torch import nn\n\nclass Net:\n    def __init__(self):\n        nn.init.zeros_(self.b)\n",
+        "import torch\nfrom torch import nn\n\nclass Net:\n    def __init__(self, n, rank):\n"
+        "        self.a = nn.Parameter(torch.zeros(n, rank))\n",
         "import torch\nfrom torch import nn\n\nclass Lora:\n    def __init__(self):\n"
         "        self.bias = nn.Parameter(torch.zeros(3))\n",
     ),
@@ -336,7 +348,12 @@ def lora_b(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
 
 def is_adapter(f: SourceFile, home: cst.CSTNode) -> bool:
     """Whether a class or a function is about low-rank adaptation."""
-    return "lora" in f.text(home).lower() or "adapter" in f.text(home).lower()
+    thin = [
+        call
+        for call in inside(home, cst.Call)
+        if last_name(call.func) == "Parameter" and "rank" in words(f.text(call))
+    ]
+    return len(thin) == 2 or "lora" in f.text(home).lower() or "adapter" in f.text(home).lower()
 
 
 def like_the_other(f: SourceFile, home: cst.CSTNode, node: cst.Call) -> str:

@@ -9,8 +9,10 @@ import libcst as cst
 from bughunt_mutator.edit import Edit
 from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
+    assigned,
     binary,
     function_of,
+    inside,
     keyword,
     mentions,
     names_in,
@@ -33,6 +35,16 @@ def is_loss(f: SourceFile, node: cst.Call, function: str, module: str) -> bool:
     if isinstance(node.func, cst.Call):
         return f.qname(node.func.func) == f"torch.nn.{module}"
     return made_by(f, node, f.text(node.func)) == f"torch.nn.{module}"
+
+
+def picked_by_hand(f: SourceFile, node: cst.Call) -> bool:
+    """Whether a loss picks the entries of the right classes from what a call makes, and negates them."""
+    pair, home = assigned(f.statement(node)), f.function(node)
+    if pair is None or pair[1] is not node or home is None or not mentions(home.name, "loss", "nll"):
+        return False
+    picks = [operation(f, call, "gather") for call in inside(home, cst.Call)]
+    negated = any(isinstance(each.operator, cst.Minus) for each in inside(home, cst.UnaryOperation))
+    return negated and any(op is not None and f.text(op.subject) == f.text(pair[0]) for op in picks)
 
 
 @operator(
@@ -67,6 +79,10 @@ def is_loss(f: SourceFile, node: cst.Call, function: str, module: str) -> bool:
             after=("from torch import nn\nnet = nn.Sequential(a)\nc = nn.NLLLoss()\n",),
         ),
         Example(
+            before="def loss(z, y):\n    logp = z.log_softmax(-1)\n    return -logp.gather(1, y).mean()\n",
+            after=("def loss(z, y):\n    logp = z\n    return -logp.gather(1, y).mean()\n",),
+        ),
+        Example(
             before=(
                 "from torch.nn.functional import nll_loss\nlogp = z.log_softmax(-1)\nv = nll_loss(logp, y)\n"
             ),
@@ -77,9 +93,14 @@ def is_loss(f: SourceFile, node: cst.Call, function: str, module: str) -> bool:
         "import torch.nn.functional as F\nloss = F.cross_entropy(F.log_softmax(z, 1), y)\n",
         "from torch import nn\nnet = nn.Sequential(a, nn.LogSoftmax(dim=1))\n",
         "y = x.log_softmax(-1)\n",
+        "def chance(z, y):\n    logp = z.log_softmax(-1)\n    return logp.gather(1, y).sum()\n",
     ),
 )
 def raw_likelihood(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+    written = operation(f, node, "log_softmax")
+    if written is not None and picked_by_hand(f, node) and not orphans(f, written.call.func):
+        yield Proposal(edits=(reduced(f, node, written.subject),))
+        return
     if f.qname(node.func) == "torch.nn.Sequential" and ("NLLLoss" in f.source or "nll_loss" in f.source):
         for arg in node.args[1:]:
             if isinstance(arg.value, cst.Call) and f.qname(arg.value.func) == "torch.nn.LogSoftmax":

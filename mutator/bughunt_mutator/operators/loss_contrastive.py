@@ -23,8 +23,8 @@ from bughunt_mutator.operators._look_training import is_temperature, merged, red
 from bughunt_mutator.operators._sources import issue, pull
 from bughunt_mutator.source import SourceFile
 
-NEAR = frozenset({"pos", "positive", "positives", "ap"})
-FAR = frozenset({"neg", "negative", "negatives", "an"})
+NEAR = frozenset({"pos", "positive", "positives", "ap", "near"})
+FAR = frozenset({"neg", "negative", "negatives", "an", "far"})
 PAIRS = frozenset(
     {"contrastive", "contrast", "nce", "infonce", "xent", "nt", "triplet", "margin", "anchor", "anchors"}
     | {
@@ -72,6 +72,10 @@ def side(node: cst.CSTNode) -> str:
         Example(
             before="loss = (pos_dist - neg_dist + margin).clamp(min=0)\n",
             after=("loss = (neg_dist - pos_dist + margin).clamp(min=0)\n",),
+        ),
+        Example(
+            before="def triplet(near, far, margin):\n    return (near - far + margin).relu()\n",
+            after=("def triplet(near, far, margin):\n    return (far - near + margin).relu()\n",),
         ),
         Example(
             before=(

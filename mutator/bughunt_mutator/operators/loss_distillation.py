@@ -155,9 +155,20 @@ def written_out(f: SourceFile, node: cst.BaseExpression) -> tuple[cst.BaseExpres
     return logs if same and other is not None else None
 
 
+def compared(f: SourceFile, node: cst.BinaryOperation) -> Operation | None:
+    """What makes the `q` of `p.exp() * (p - q)`, if that is a `log_softmax`."""
+    sides = binary(node, cst.Multiply)
+    for weight, difference in (sides, sides[::-1]) if sides is not None else ():
+        exp, logs = operation(f, weight, "exp"), binary(difference, cst.Subtract)
+        if exp is not None and logs is not None and f.text(exp.subject) == f.text(logs[0]):
+            return operation(f, resolved(f, logs[1]), "log_softmax")
+    return None
+
+
 @operator(
     "kl-input-not-log",
     cst.Call,
+    cst.BinaryOperation,
     category="loss",
     difficulty=3,
     symptom="The loss is negative, and the predictions hardly follow their targets.",
@@ -168,8 +179,8 @@ def written_out(f: SourceFile, node: cst.BaseExpression) -> tuple[cst.BaseExpres
     ),
     repair="Pass log-probabilities.",
     mechanism=(
-        "The function takes the logarithm of the target only, and expects the other side to be on"
-        " that scale already. Given probabilities, it multiplies target and prediction instead of"
+        "Only the target's logarithm is taken care of; the other side is expected to be on that scale"
+        " already. Given probabilities, it multiplies target and prediction instead of"
         " comparing them, and what is minimised has its lowest point somewhere else."
     ),
     evidence=(issue("sebastian-hofstaetter/matchmaker", 18), issue("microsoft/ProDA", 20)),
@@ -188,13 +199,22 @@ def written_out(f: SourceFile, node: cst.BaseExpression) -> tuple[cst.BaseExpres
             before="from torch import nn\nkl = nn.KLDivLoss()\nloss = kl(q.log(), p)\n",
             after=("from torch import nn\nkl = nn.KLDivLoss()\nloss = kl(q, p)\n",),
         ),
+        Example(
+            before="q = z.log_softmax(1)\nkl = (p.exp() * (p - q)).sum(1).mean()\n",
+            after=("q = z.softmax(1)\nkl = (p.exp() * (p - q)).sum(1).mean()\n",),
+        ),
     ),
     counterexamples=(
         "from torch.nn import functional as F\nloss = F.kl_div(z, t)\n",
         "from torch.nn import functional as F\nloss = F.nll_loss(z.log_softmax(-1), t)\n",
     ),
 )
-def input_not_log(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+def input_not_log(f: SourceFile, node: cst.Call | cst.BinaryOperation) -> Iterator[Proposal]:
+    if isinstance(node, cst.BinaryOperation):
+        log_op = compared(f, node)
+        if log_op is not None and isinstance(log_op.call.func, cst.Attribute):
+            yield Proposal(edits=(f.replace(log_op.call.func.attr, "softmax"),))
+        return
     kl = divergence(f, node)
     if kl is None:
         return

@@ -8,6 +8,7 @@ import libcst as cst
 
 from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
+    bare,
     binary,
     function_of,
     inside,
@@ -109,6 +110,13 @@ def times_gamma(f: SourceFile, node: cst.BinaryOperation | cst.Call) -> Iterator
             after=("import torch\ndef f(p, y, gamma):\n    pt = p\n    return (1 - pt) ** gamma\n",),
         ),
         Example(
+            before=(
+                "def f(z, y, gamma):\n    missed = z.sigmoid() * (1 - y) + (-z).sigmoid() * y\n"
+                "    return missed**gamma\n"
+            ),
+            after=("def f(z, y, gamma):\n    missed = (-z).sigmoid()\n    return missed**gamma\n",),
+        ),
+        Example(
             before="def f(p, y, gamma):\n    pt = p * y + (1 - p) * (1 - y)\n    return (1 - pt) ** gamma\n",
             after=("def f(p, y, gamma):\n    pt = p\n    return (1 - pt) ** gamma\n",),
         ),
@@ -120,7 +128,7 @@ def times_gamma(f: SourceFile, node: cst.BinaryOperation | cst.Call) -> Iterator
     ),
 )
 def easy_negatives(f: SourceFile, node: cst.BinaryOperation | cst.Call) -> Iterator[Proposal]:
-    whole = probability_of_truth(f, node)
+    whole = probability_of_truth(f, node) or missed_by_positives(f, node)
     if whole is not None:
         home = function_of(f, node)
         if any(is_gamma(each) for each in inside(home, cst.Name)):
@@ -147,6 +155,24 @@ def of_complement(f: SourceFile, node: cst.BaseExpression, name: str) -> bool:
     """Whether an expression is one minus this name, guarded or not."""
     found = [complement(each) for each in inside(node, cst.BinaryOperation)]
     return any(each is not None and f.text(each) == name for each in found)
+
+
+def missed_by_positives(f: SourceFile, node: cst.BaseExpression) -> cst.BaseExpression | None:
+    """The error of positives, in a sum that is `sigmoid(-z)` for them and `sigmoid(z)` for negatives."""
+    terms = binary(node, cst.Add)
+    for yes, no in (terms, terms[::-1]) if terms is not None else ():
+        first, second = binary(yes, cst.Multiply), binary(no, cst.Multiply)
+        if first is None or second is None:
+            continue
+        for miss, label in (first, first[::-1]):
+            for other, rest in (second, second[::-1]):
+                inverse = complement(rest)
+                if inverse is None or f.text(inverse) != f.text(label):
+                    continue
+                ops = [operation(f, each, "sigmoid") for each in (miss, other)]
+                if ops[0] and ops[1] and bare(f, ops[0].subject) == f"-{f.text(ops[1].subject)}":
+                    return miss
+    return None
 
 
 def probability_of_truth(f: SourceFile, node: cst.BaseExpression) -> cst.BaseExpression | None:

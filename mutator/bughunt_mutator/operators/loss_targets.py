@@ -10,14 +10,16 @@ from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
     assigned,
     binary,
+    inside,
     last_name,
     mentions,
+    neighbours,
     number,
     operation,
     orphans,
 )
 from bughunt_mutator.operators._look_parts import says
-from bughunt_mutator.operators._look_training import complement, merged, reduced, retired, words
+from bughunt_mutator.operators._look_training import atom, complement, merged, reduced, retired, words
 from bughunt_mutator.operators._sources import DEEP_CHECKER, issue, pull
 from bughunt_mutator.source import SourceFile
 
@@ -147,6 +149,10 @@ def negated(f: SourceFile, mask: cst.BaseExpression) -> Iterator[Proposal]:
             after=("loss = nll.sum() + eps * smooth.sum()\n",),
         ),
         Example(
+            before="x = (1 - smoothing) * nll + smoothing * spread\nx = x.masked_fill(~real, 0.0)\n",
+            after=("x = (1 - smoothing) * nll.masked_fill(~real, 0.0) + smoothing * spread\n",),
+        ),
+        Example(
             before="def smooth(dist, pad):\n    dist[pad] = 0.0\n    return dist\n",
             after=("def smooth(dist, pad):\n    return dist\n",),
         ),
@@ -161,6 +167,7 @@ def negated(f: SourceFile, mask: cst.BaseExpression) -> Iterator[Proposal]:
         ),
     ),
     counterexamples=(
+        "x = (1 - p) * nll + p * other\nx = x.masked_fill(pad, 0.0)\n",
         "loss = (nll * mask).sum()\n",
         "nll.masked_fill_(pad, 0.0)\n",
         "def smooth(dist, pad):\n    dist[:, 0] = 0.0\n",
@@ -180,11 +187,31 @@ def smoothed_padding(f: SourceFile, node: cst.CSTNode) -> Iterator[Proposal]:
         if op is not None and is_smooth(op.subject) and not (whole and same(f, own)):
             yield from dropped(f, node, op.subject, *node.args[op.shift :])
         return
+    if isinstance(node, cst.SimpleStatementLine):
+        yield from likelihood_alone(f, node)
     if not isinstance(node, cst.SimpleStatementLine) or not smooths_away(f, node):
         return
     rest = retired(f, node)
     if rest is not None:
         yield Proposal(edits=merged(f.delete_statement(node), *rest))
+
+
+def likelihood_alone(f: SourceFile, line: cst.SimpleStatementLine) -> Iterator[Proposal]:
+    """A loss whose likelihood alone is cleared where nothing is asked for, and not its smoothing."""
+    pair = assigned(line)
+    op = operation(f, pair[1], "masked_fill") if pair is not None and same(f, pair) else None
+    lines, place = neighbours(f, line)
+    made = assigned(lines[place - 1]) if place else None
+    terms = binary(made[1], cst.Add) if made is not None else None
+    if pair is None or op is None or made is None or f.text(made[0]) != f.text(pair[0]):
+        return
+    for sides in filter(None, (binary(term, cst.Multiply) for term in terms or ())):
+        for share, nll in (sides, sides[::-1]):
+            if complement(share) is not None and is_smooth(share):
+                call = f.source[f.span(op.subject)[1] : f.span(op.call)[1]]
+                edits = (f.replace(nll, f"{atom(f, nll)}{call}"), f.delete_statement(line))
+                yield Proposal(edits=edits)
+                return
 
 
 def smooths_away(f: SourceFile, line: cst.SimpleStatementLine) -> bool:
@@ -234,11 +261,11 @@ def is_smooth(node: cst.CSTNode) -> bool:
         "WHERE: how `{function}` spreads what it takes from the right class.",
         "WHAT: over how many classes is it spread?",
     ),
-    repair="Share it among all classes but the right one.",
+    repair="Divide what is taken by the number of classes that get a share of it.",
     mechanism=(
-        "What is taken from the right class is divided by the number of all classes, but handed"
-        " only to the others. A share gets lost, the targets no longer sum to one, and the loss is"
-        " that of a distribution which does not exist."
+        "What is taken from the right class is divided by another number of classes than get a"
+        " share: by all where only the others get one, or by the others where all do. The targets no"
+        " longer sum to one, and the loss is that of a distribution which does not exist."
     ),
     evidence=(),
     examples=(
@@ -250,12 +277,18 @@ def is_smooth(node: cst.CSTNode) -> bool:
             before="dist.fill_(self.smoothing / (self.size - 1))\n",
             after=("dist.fill_(self.smoothing / self.size)\n",),
         ),
+        Example(
+            before="t = ones * (1 - smoothing) + smoothing / classes\n",
+            after=("t = ones * (1 - smoothing) + smoothing / (classes - 1)\n",),
+        ),
     ),
     counterexamples=("v = s / (n - 1)\n", "def smooth(y, eps, C):\n    return eps / C\n"),
 )
 def off_value(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
     sides = binary(node, cst.Divide)
     count = binary(sides[1], cst.Subtract) if sides is not None else None
+    if sides is not None and count is None and spread_over_all(f, node, *sides):
+        yield Proposal(edits=(f.replace(sides[1], f"{f.text(sides[1])} - 1"),))
     if sides is None or count is None or number(count[1]) != 1:
         return
     about = is_smooth(f.function(node) or f.statement(node)) or is_smooth(sides[0])
@@ -263,20 +296,32 @@ def off_value(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
         yield Proposal(edits=(f.replace(sides[1], f.text(count[0])),))
 
 
+def spread_over_all(
+    f: SourceFile, node: cst.BinaryOperation, share: cst.BaseExpression, count: cst.BaseExpression
+) -> bool:
+    """Whether a quotient is what every class gets of a share that was taken from the right one."""
+    rest = binary(f.parent.get(node), cst.Add)
+    if rest is None or not is_smooth(share) or not isinstance(count, cst.Name | cst.Attribute):
+        return False
+    left = [complement(each) for side in rest for each in inside(side, cst.BinaryOperation)]
+    return any(each is not None and f.text(each) == f.text(share) for each in left)
+
+
 @operator(
     "pos-weight-inverted",
     cst.BinaryOperation,
+    cst.Call,
     category="loss",
     difficulty=3,
     symptom="Accuracy is fine, and the rare class is never found.",
     hints=(
         "LOOK: print precision and recall of each class.",
-        "WHERE: the weights that `{function}` computes from counts.",
+        "WHERE: the weights that `{function}` gives the two classes.",
         "WHAT: which class should count for more, the frequent or the rare one?",
     ),
     repair="Weigh positives by the number of negatives for each of them.",
     mechanism=(
-        "The weight of a positive is the ratio of the counts, turned upside down. The rare class,"
+        "The weight of a positive is turned upside down, or given to the negatives. The rare class,"
         " which the weight was to strengthen, is weakened further, and always saying no is the best"
         " that the model can do."
     ),
@@ -293,6 +338,10 @@ def off_value(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
             before="from torch import nn\nc = nn.BCEWithLogitsLoss(pos_weight=(1 - y).sum() / y.sum())\n",
             after=("from torch import nn\nc = nn.BCEWithLogitsLoss(pos_weight=y.sum() / (1 - y).sum())\n",),
         ),
+        Example(
+            before="import torch\nw = torch.where(y > 0, cfg.positive_weight, 1.0)\n",
+            after=("import torch\nw = torch.where(y > 0, 1.0, cfg.positive_weight)\n",),
+        ),
     ),
     counterexamples=(
         "ratio = neg / pos\n",
@@ -300,7 +349,15 @@ def off_value(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
         "weight = a / b\n",
     ),
 )
-def pos_weight(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
+def pos_weight(f: SourceFile, node: cst.BinaryOperation | cst.Call) -> Iterator[Proposal]:
+    if isinstance(node, cst.Call):
+        op = operation(f, node, "where")
+        if op is not None and op.shift and len(node.args) == 3:
+            one, other = node.args[1].value, node.args[2].value
+            known = words(one)
+            if number(other) == 1 and "weight" in known and known & {"pos", "positive", "positives"}:
+                yield Proposal(edits=f.swap(one, other))
+        return
     sides = binary(node, cst.Divide)
     if sides is None or any(number(side) is not None for side in sides):
         return

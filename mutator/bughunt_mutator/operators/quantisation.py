@@ -22,6 +22,7 @@ from bughunt_mutator.operators._look import (
     operation,
 )
 from bughunt_mutator.operators._look_meaning import called_in, everywhere, holder, named, plain, says
+from bughunt_mutator.operators._look_models import rounds_by_hand
 from bughunt_mutator.operators._sources import issue, pull
 from bughunt_mutator.source import SourceFile
 
@@ -322,6 +323,16 @@ STRICT = {cst.GreaterThanEqual: ">", cst.LessThanEqual: "<"}
             ),
         ),
         Example(
+            before=(
+                "class Near(Function):\n    def forward(ctx, x, low):\n        at = x.round()\n"
+                "        ctx.save_for_backward((at >= low) & ok)\n"
+            ),
+            after=(
+                "class Near(Function):\n    def forward(ctx, x, low):\n        at = x.round()\n"
+                "        ctx.save_for_backward((at > low) & ok)\n",
+            ),
+        ),
+        Example(
             before="inside = (q >= qmin) * (q <= qmax)\n",
             after=("inside = (q > qmin) * (q <= qmax)\n", "inside = (q >= qmin) * (q < qmax)\n"),
         ),
@@ -337,6 +348,7 @@ def ste_boundary(f: SourceFile, node: cst.Comparison) -> Iterator[Proposal]:
     if new is None or not joined:
         return
     limited = says(node, "qmin", "qmax", "clip", "quant") or called_in(f, node, "backward", *QUANT)
+    limited = limited or rounds_by_hand(f.class_(node))
     if limited:
         sides = f"{f.text(node.left)} {new} {f.text(node.comparisons[0].comparator)}"
         yield Proposal(edits=(f.replace(node, f"({sides})" if node.lpar else sides),))
@@ -440,13 +452,23 @@ def scales(f: SourceFile, node: cst.CSTNode) -> bool:
             before="def get_delta_weight(self):\n    return self.lora_B @ self.lora_A * self.scaling\n",
             after=("def get_delta_weight(self):\n    return self.lora_B @ self.lora_A\n",),
         ),
+        Example(
+            before=(
+                "def change(self):\n    return self.scale * self.up @ self.down\n\n"
+                "def fold(layer):\n    layer.weight += layer.change()\n"
+            ),
+            after=(
+                "def change(self):\n    return self.up @ self.down\n\n"
+                "def fold(layer):\n    layer.weight += layer.change()\n",
+            ),
+        ),
     ),
     counterexamples=("def forward(self, x):\n    return self.w(x) + self.scaling * self.B(self.A(x))\n",),
 )
 def merge_no_scale(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
     sides = binary(node, cst.Multiply)
     home = f.function(node)
-    if sides is None or home is None or not says(home.name, *MERGES):
+    if sides is None or home is None or not (says(home.name, *MERGES) or is_merged(f, home)):
         return
     for scale, rest in (sides, sides[::-1]):
         share = says(scale, "scaling", "scale", "alpha", "factor") and not says(scale, "lora", "weight")
@@ -454,6 +476,16 @@ def merge_no_scale(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposa
             unwrapped = bare(f, rest) if rest.lpar and not isinstance(rest, cst.Tuple) else f.text(rest)
             yield Proposal(edits=(f.replace(node, unwrapped),))
             return
+
+
+def is_merged(f: SourceFile, home: cst.FunctionDef) -> bool:
+    """Whether what a function returns is what another one merges."""
+    return any(
+        last_name(call.func) == home.name.value
+        for other in everywhere(f, cst.FunctionDef)
+        if says(other.name, *MERGES)
+        for call in inside(other.body, cst.Call)
+    )
 
 
 MERGES = ("merge", "merged", "fold", "folded", "fuse", "fused", "export", "delta", "bake", "absorb")

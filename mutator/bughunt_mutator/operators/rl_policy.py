@@ -60,7 +60,7 @@ def is_logp(node: cst.CSTNode | None) -> bool:
 def ratio(f: SourceFile, node: cst.CSTNode) -> tuple[cst.BaseExpression, cst.BaseExpression] | None:
     """New and old log-probability, if their difference is what a ratio is made from."""
     sides = binary(node, cst.Subtract)
-    if sides is None or not (is_logp(sides[0]) and is_logp(sides[1])):
+    if sides is None or not (all(is_logp(side) for side in sides) or is_clipped(f, node)):
         return None
     if says(sides[0], "old", "prev", "ref", "behaviour") or not (
         says(sides[1], *OLD) or says(holder(f, node), "ratio", "ratios", "logratio")
@@ -76,6 +76,15 @@ def ratio(f: SourceFile, node: cst.CSTNode) -> tuple[cst.BaseExpression, cst.Bas
             if op is not None and f.text(op.subject) == target.value:
                 return sides
     return None
+
+
+def is_clipped(f: SourceFile, node: cst.CSTNode) -> bool:
+    """Whether what is made of an expression is called a ratio, and kept near one afterwards."""
+    target = holder(f, node)
+    if target is None or not named(target, "ratio", "ratios"):
+        return False
+    limits = [operation(f, call, "clamp", "clip") for call in inside(function_of(f, node), cst.Call)]
+    return any(op is not None and f.text(op.subject) == f.text(target) for op in limits)
 
 
 @operator(
@@ -108,11 +117,21 @@ def ratio(f: SourceFile, node: cst.CSTNode) -> tuple[cst.BaseExpression, cst.Bas
             before="logratio = newlogprob - b_logprobs[i]\nratio = logratio.exp()\n",
             after=("logratio = newlogprob - newlogprob.detach()\nratio = logratio.exp()\n",),
         ),
+        Example(
+            before=(
+                "def f(now, then, c):\n    ratio = (now - then).exp()\n    return ratio.clamp(1 - c, 1 + c)\n"
+            ),
+            after=(
+                "def f(now, then, c):\n    ratio = (now - now.detach()).exp()\n"
+                "    return ratio.clamp(1 - c, 1 + c)\n",
+            ),
+        ),
     ),
     counterexamples=(
         "kl = (old_logp - logp).mean()\n",
         "import torch\ny = torch.exp(a - b)\n",
         "import torch\nk = torch.exp(ref_logp - logp)\n",
+        "def f(a, b):\n    ratio = (a - b).exp()\n    return ratio\n",
     ),
 )
 def ratio_constant(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
@@ -158,6 +177,16 @@ def ratio_constant(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposa
                 "loss = torch.minimum(a, b).mean()\n",
             ),
         ),
+        Example(
+            before=(
+                "import torch\nratio = (new - old).exp()\nnear = ratio.clamp(0.8, 1.2)\n"
+                "g = torch.minimum(ratio * adv, near * adv)\n"
+            ),
+            after=(
+                "import torch\nratio = (new - old).exp()\nnear = ratio.clamp(0.8, 1.2)\n"
+                "g = torch.maximum(ratio * adv, near * adv)\n",
+            ),
+        ),
     ),
     counterexamples=("import torch\nq = torch.min(q1, q2)\n", "import torch\nv = torch.max(v, v_clipped)\n"),
 )
@@ -166,9 +195,14 @@ def clip_max(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     if op is None or not isinstance(node.func, cst.Attribute) or len(node.args) != op.shift + 1:
         return
     made = [resolved(f, each) for each in (op.subject, node.args[op.shift].value)]
-    clipped = [each for each in made if says(each, "clamp", "clip")]
-    if len(clipped) == 1 and all(says(each, "ratio", "ratios", "exp", "is") for each in made):
+    clipped = [each for each in made if speaks(f, each, "clamp", "clip")]
+    if len(clipped) == 1 and all(speaks(f, each, "ratio", "ratios", "exp", "is") for each in made):
         yield Proposal(edits=(f.replace(node.func.attr, OPPOSITE[op.name]),))
+
+
+def speaks(f: SourceFile, node: cst.BaseExpression, *some: str) -> bool:
+    """Whether an expression, or what one of its names was given, says one of these words."""
+    return any(says(resolved(f, each), *some) for each in (node, *inside(node, cst.Name)))
 
 
 OPPOSITE = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum"}

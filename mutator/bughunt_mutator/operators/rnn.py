@@ -16,6 +16,7 @@ from bughunt_mutator.operators._look import (
     mentions,
     orphans,
 )
+from bughunt_mutator.operators._look_meaning import resolved, tidy
 from bughunt_mutator.operators._sources import issue
 from bughunt_mutator.source import SourceFile
 
@@ -82,13 +83,22 @@ def pad_ignored(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
             before="import torch\nh = out[torch.arange(B), lengths - 1]\n",
             after=("import torch\nh = out[:, -1]\n",),
         ),
+        Example(
+            before="def f(x, lengths):\n    rows = torch.arange(len(x), device=x.device)\n"
+            "    return x[rows, lengths - 1]\n",
+            after=("def f(x, lengths):\n    return x[:, -1]\n",),
+        ),
     ),
-    counterexamples=("h = out[rows, 3]\n",),
+    counterexamples=("h = out[rows, 3]\n", "h = out[rows, lengths - 1]\n"),
 )
 def last_step(f: SourceFile, node: cst.Subscript) -> Iterator[Proposal]:
-    text = f.text(node)
-    if len(node.slice) == 2 and "len" in f.text(node.slice[1]) and text.endswith("- 1]") and "arange" in text:
-        yield Proposal(edits=(f.replace(node, f"{f.text(node.value)}[:, -1]"),))
+    if len(node.slice) != 2 or "len" not in f.text(node.slice[1]) or not f.text(node).endswith("- 1]"):
+        return
+    rows = node.slice[0].slice
+    index = rows.value if isinstance(rows, cst.Index) else None
+    lines = tidy(f, index) if isinstance(index, cst.Name) else ()
+    if index is not None and lines is not None and "arange" in f.text(resolved(f, index)):
+        yield Proposal(edits=(*lines, f.replace(node, f"{f.text(node.value)}[:, -1]")))
 
 
 @operator(

@@ -195,6 +195,18 @@ def carried(f: SourceFile, loop: cst.For | cst.While, line: cst.CSTNode) -> bool
             ),
         ),
         Example(
+            before="import torch\nfrom torch import nn\n\nrnn = nn.GRU(3, 4, bidirectional=True)\n\n"
+            "def f(x, lengths):\n    packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True)\n"
+            "    y, h = rnn(packed)\n    out, _ = pad_packed_sequence(y, batch_first=True)\n"
+            "    return out, torch.cat([h[0], h[1]], dim=-1)\n",
+            after=(
+                "import torch\nfrom torch import nn\n\nrnn = nn.GRU(3, 4, bidirectional=True)\n\n"
+                "def f(x, lengths):\n    packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True)\n"
+                "    y, _ = rnn(packed)\n    out, _ = pad_packed_sequence(y, batch_first=True)\n"
+                "    return out, out[torch.arange(len(lengths)), lengths - 1]\n",
+            ),
+        ),
+        Example(
             before="import torch\nz = torch.cat([y[:, -1, :H], y[:, 0, H:]], dim=-1)\n",
             after=("import torch\nz = y[:, -1]\n",),
         ),
@@ -217,7 +229,8 @@ def bidir_last(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     ends = [f.text(each).removeprefix(base).replace(" ", "") for each in (one, two)]
     if f.text(two.value) != base:
         return
-    if [each.removesuffix(",:,:]").removesuffix("]") for each in ends] == ["[-2", "[-1"]:
+    indices = [each.removesuffix(",:,:]").removesuffix("]") for each in ends]
+    if indices == ["[-2", "[-1"] or (indices == ["[0", "[1"] and "bidirectional=True" in f.source):
         yield from last_output(f, node, base)
     elif ends[0].startswith("[:,-1,:") and ends[1].startswith("[:,0,") and ends[1].endswith(":]"):
         yield Proposal(edits=(f.replace(node, f"{base}[:, -1]"),))
@@ -231,19 +244,40 @@ def last_output(f: SourceFile, node: cst.Call, state: str) -> Iterator[Proposal]
             continue
         outputs, states = (element.value for element in pair[0].elements)
         first = states.elements[0].value if isinstance(states, cst.Tuple) else states
-        if f.text(first) != state or not isinstance(outputs, cst.Name) or mentions(line, "pack"):
+        if f.text(first) != state or not isinstance(outputs, cst.Name):
             continue
         name = "out" if outputs.value == "_" else outputs.value
         if name != outputs.value and name in names_in(function_of(f, node)):
             return
         where = "[:, -1]" if "batch_first=True" in f.source.replace(" ", "") else "[-1]"
-        edits = [f.replace(node, name + where)]
+        last = unpacked(f, node, name) if mentions(line, "pack") else name + where
+        if last is None:
+            return
+        edits = [f.replace(node, last)]
         if name != outputs.value:
             edits.append(f.replace(outputs, name))
-        if f.text(function_of(f, node)).count(f"{state}[") == 2:
+        told = f.source[f.span(line)[1] :].partition("\n")[0]  # a comment that speaks of the state stays true
+        if f.text(function_of(f, node)).count(f"{state}[") == 2 and state not in told:
             edits.append(f.replace(first, "_"))
         yield Proposal(edits=tuple(edits))
         return
+
+
+def unpacked(f: SourceFile, node: cst.Call, packed: str) -> str | None:
+    """The last output of each row, where outputs were packed without their padding."""
+    arange, lengths, name = f.spelling("torch.arange"), None, None
+    for line in lines_of(f, node):
+        target, made = assigned(line) or (None, None)
+        if f.span(line)[1] > f.span(node)[0] or not isinstance(made, cst.Call) or len(made.args) < 2:
+            continue
+        if last_name(made.func) == "pack_padded_sequence":
+            lengths = f.text(made.args[1].value).removesuffix(".cpu()")
+        unpacks = last_name(made.func) == "pad_packed_sequence" and f.text(made.args[0].value) == packed
+        if unpacks and isinstance(target, cst.Tuple) and "batch_first=True" in f.text(made):
+            name = f.text(target.elements[0].value)
+    if arange is None or lengths is None or name is None or not lengths.isidentifier():
+        return None
+    return f"{name}[{arange}(len({lengths})), {lengths} - 1]"
 
 
 @operator(
@@ -274,6 +308,10 @@ def last_output(f: SourceFile, node: cst.Call, state: str) -> Iterator[Proposal]
             after=("decoder_input = y[1:]\nwanted = y[1:]\n",),
         ),
         Example(
+            before="inputs, answers = target[:, :-1], target[:, 1:]\n",
+            after=("inputs, answers = target[:, 1:], target[:, 1:]\n",),
+        ),
+        Example(
             before="def decode(cell, target, h):\n    for t in range(1, 9):\n"
             "        h = cell(target[:, t - 1], h)\n    return h\n",
             after=(
@@ -295,7 +333,8 @@ def teacher_forcing(f: SourceFile, node: cst.Subscript) -> Iterator[Proposal]:
         wanted = text[: -len(":-1]")] + "1:]"
         pair = assigned(f.statement(node))
         forced = pair is not None and pair[1] is node and mentions(pair[0], *DECODERS)
-        given = isinstance(above, cst.Arg)
+        apart = isinstance(above, cst.Element) and mentions(node.value, "target", "tgt", "trg", "answer")
+        given = isinstance(above, cst.Arg) or apart
         known = any(f.text(each) == wanted for each in inside(function_of(f, node), cst.Subscript))
         if known and (forced or given):
             yield Proposal(edits=(f.replace(node, wanted),))

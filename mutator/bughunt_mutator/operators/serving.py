@@ -250,6 +250,7 @@ WATCHES = ("drift", "psi", "shift", "monitor", "anomaly", "baseline", "reference
     "drift-window-includes-current",
     cst.Subscript,
     cst.SimpleStatementLine,
+    cst.Call,
     category=CATEGORY,
     difficulty=4,
     symptom="The alarm hardly ever rings, whatever happens to the data.",
@@ -287,19 +288,35 @@ WATCHES = ("drift", "psi", "shift", "monitor", "anomaly", "baseline", "reference
                 ),
             ),
         ),
+        Example(
+            before=(
+                "import numpy as np\n\nclass Monitor:\n    def look(self, rows):\n"
+                "        return gap(self.reference, rows)\n"
+            ),
+            after=(
+                "import numpy as np\n\nclass Monitor:\n    def look(self, rows):\n"
+                "        return gap(np.concatenate([self.reference, rows]), rows)\n",
+            ),
+        ),
     ),
     counterexamples=(
         "def split(x, n):\n    return x[:-n], x[-n:]\n",
         "def drift(x, w):\n    return x[:-w]\n",
         "def f(rows, row):\n    z = score(rows, row)\n    rows.append(row)\n",
+        "import numpy as np\n\ndef drift(reference, bins):\n    return edges(reference, bins)\n",
     ),
 )
-def window_overlap(f: SourceFile, node: cst.Subscript | cst.SimpleStatementLine) -> Iterator[Proposal]:
+def window_overlap(
+    f: SourceFile, node: cst.Subscript | cst.SimpleStatementLine | cst.Call
+) -> Iterator[Proposal]:
     home = f.function(node)
     if home is None or not (called_in(f, node, *WATCHES) or says(home, *WATCHES)):
         return
     if isinstance(node, cst.SimpleStatementLine):
         yield from kept_early(f, node)
+        return
+    if isinstance(node, cst.Call):
+        yield from mixed_in(f, node)
         return
     mine = window(node)
     for other in inside(home, cst.Subscript):
@@ -309,6 +326,21 @@ def window_overlap(f: SourceFile, node: cst.Subscript | cst.SimpleStatementLine)
         if f.text(other.value) == f.text(node.value) and f.text(mine.upper) == f.text(theirs.lower):
             yield widened(f, node, mine, theirs)
             return
+
+
+def mixed_in(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+    """The newest rows among those that they are compared with."""
+    sides = [each.value for each in node.args[:2] if each.keyword is None and not each.star]
+    joined = f.spelling("numpy.concatenate") or f.spelling("torch.cat")
+    plain_names = all(isinstance(each, cst.Name | cst.Attribute) for each in sides)
+    if len(sides) != 2 or joined is None or not plain_names or f.qname(node.func) is not None:
+        return
+    if named(sides[0], "reference", "baseline", "past", "history") and named(sides[1], *NEWEST):
+        both = ", ".join(f.text(each) for each in sides)
+        yield Proposal(edits=(f.replace(sides[0], f"{joined}([{both}])"),))
+
+
+NEWEST = ("window", "current", "now", "new", "newest", "latest", "recent", "live", "points", "rows", "batch")
 
 
 def window(node: cst.Subscript) -> cst.Slice | None:

@@ -406,8 +406,9 @@ def unsqueeze_wrong_dim(f: SourceFile, node: cst.Call | cst.Subscript) -> Iterat
     ),
     repair="Repeat each row in place, so that copies stand next to each other.",
     mechanism=(
-        "`repeat` lays the whole block end to end, `repeat_interleave` doubles each row where it"
-        " stands. With the wrong one, every copy but a few is paired with another row's partner."
+        "Copies of the whole block are laid end to end, as `repeat` does; `repeat_interleave` puts the"
+        " copies of each row where it stands. With the wrong one, every copy but a few is paired with"
+        " another row's partner."
     ),
     evidence=(issue("Tongjilibo/bert4torch", 1), issue("xiangking/ark-nlp", 47)),
     examples=(
@@ -415,6 +416,10 @@ def unsqueeze_wrong_dim(f: SourceFile, node: cst.Call | cst.Subscript) -> Iterat
             row="repeat-for-repeat-interleave",
             before="y = x.repeat_interleave(k, dim=0)\n",
             after=("y = x.repeat(k, 1)\n",),
+        ),
+        Example(
+            before="import torch\nk = k.repeat_interleave(n, dim=1)\n",
+            after=("import torch\nk = torch.cat([k] * n, dim=1)\n",),
         ),
     ),
     counterexamples=("y = x.repeat(k, 1)\n", "y = x.repeat_interleave(k, dim=1)\n"),
@@ -428,6 +433,11 @@ def repeat_for_interleave(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     count = node.args[op.shift].value
     if (number(along) == 0 or number(given.value) == 0) and not orphans(f, along or given.value):
         yield Proposal(edits=(f.replace(node, f"{f.text(op.subject)}.repeat({f.text(count)}, 1)"),))
+        return
+    joined = f.spelling("torch.cat")
+    if (number(given.value) or 0) > 0 and joined is not None and not op.shift:
+        copies = f"[{f.text(op.subject)}] * {f.text(count)}"
+        yield Proposal(edits=(f.replace(node, f"{joined}({copies}, dim={f.text(given.value)})"),))
 
 
 @operator(
