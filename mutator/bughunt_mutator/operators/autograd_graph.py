@@ -62,6 +62,10 @@ DISTANCES = ("mse_loss", "smooth_l1_loss", "l1_loss", "cosine_similarity", "hube
             after=("def penalty(layer):\n    return (layer.weight.data**2).sum()\n",),
         ),
         Example(
+            before="def loss(net, x):\n    return fit + c * net.embed(x).pow(2).sum()\n",
+            after=("def loss(net, x):\n    return fit + c * net.embed(x).data.pow(2).sum()\n",),
+        ),
+        Example(
             before="loss = fit + lam * net.head.weight.abs().sum()\n",
             after=("loss = fit + lam * net.head.weight.data.abs().sum()\n",),
         ),
@@ -69,6 +73,7 @@ DISTANCES = ("mse_loss", "smooth_l1_loss", "l1_loss", "cosine_similarity", "hube
     counterexamples=(
         "size = sum(p.pow(2).sum() for p in net.parameters())\n",
         "loss = (x - y).pow(2).sum()\n",
+        "loss = model(x).pow(2).sum()\n",
         "norm = sum(p.grad.pow(2).sum() for p in net.parameters()) + lam\n",
     ),
 )
@@ -76,12 +81,15 @@ def reg_term_data(f: SourceFile, node: cst.Call | cst.BinaryOperation) -> Iterat
     op = operation(f, node, "pow", "square", "abs", "norm")
     power = binary(node, cst.Power)
     weight = op.subject if op is not None else power[0] if power is not None else None
-    if isinstance(weight, cst.Name | cst.Attribute) and is_weight(f, weight) and in_penalty(f, node):
+    known = isinstance(weight, cst.Name | cst.Attribute | cst.Call) and is_weight(f, weight)
+    if known and weight is not None and in_penalty(f, node):
         yield Proposal(edits=(f.replace(weight, f"{f.text(weight)}.data"),))
 
 
-def is_weight(f: SourceFile, node: cst.Name | cst.Attribute) -> bool:
-    """Whether an expression is a parameter: a weight by name, or one of `parameters()`."""
+def is_weight(f: SourceFile, node: cst.Name | cst.Attribute | cst.Call) -> bool:
+    """Whether an expression is a parameter: a weight by name, rows of a table, or one of `parameters()`."""
+    if isinstance(node, cst.Call):
+        return last_name(node.func) in ("embed", "embedding", "embeddings")
     if isinstance(node, cst.Attribute):
         return node.attr.value == "weight"
     for above in ancestors(f, node):

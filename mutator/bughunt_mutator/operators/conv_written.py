@@ -8,6 +8,7 @@ import libcst as cst
 
 from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
+    ancestors,
     function_of,
     mentions,
     number,
@@ -97,6 +98,7 @@ def pool_spreads(f: SourceFile, node: cst.Comparison | cst.Call) -> Iterator[Pro
     "conv-backward-no-flip",
     cst.Call,
     cst.Subscript,
+    cst.AugAssign,
     category="conv",
     difficulty=4,
     symptom="It learns more slowly than it should; a gradient check fails for the input only.",
@@ -105,10 +107,11 @@ def pool_spreads(f: SourceFile, node: cst.Comparison | cst.Call) -> Iterator[Pro
         "WHERE: the kernel that `{function}` uses on the way back.",
         "WHAT: a pixel to the left of an output went through which tap?",
     ),
-    repair="Mirror the kernel in both directions on the way back.",
+    repair="Send each gradient back through the tap that its pixel went through.",
     mechanism=(
         "What a pixel passed on through the right tap comes back to it from the right. Sliding the"
-        " kernel over the gradients therefore needs it mirrored; symmetric kernels hide the slip."
+        " kernel over the gradients therefore needs it mirrored, and handing them out tap by tap needs"
+        " it as it is. Here left and right are exchanged; symmetric kernels hide the slip."
     ),
     evidence=(TAXONOMY,),
     examples=(
@@ -125,14 +128,29 @@ def pool_spreads(f: SourceFile, node: cst.Comparison | cst.Call) -> Iterator[Pro
             before="import numpy as np\n\ndef backward(g, w):\n    return slide(g, np.rot90(w, 2))\n",
             after=("import numpy as np\n\ndef backward(g, w):\n    return slide(g, w)\n",),
         ),
+        Example(
+            before=(
+                "def conv_back(dx, parts, R):\n    for i in range(R):\n        for j in range(R):\n"
+                "            dx[:, i : i + 9, j : j + 9] += parts[..., i, j]\n"
+            ),
+            after=(
+                "def conv_back(dx, parts, R):\n    for i in range(R):\n        for j in range(R):\n"
+                "            dx[:, i : i + 9, j : j + 9] += parts[..., R - 1 - i, R - 1 - j]\n",
+            ),
+        ),
     ),
     counterexamples=(
         "def augment(x):\n    return x.flip(2, 3)\n",
         "def backward(g, x):\n    return x[::-1]\n",
+        "def back(y, x, R):\n    for i in range(R):\n        for j in range(R):\n"
+        "            y[i, j] += x[i, j]\n",
     ),
 )
-def kernel_unflipped(f: SourceFile, node: cst.Call | cst.Subscript) -> Iterator[Proposal]:
+def kernel_unflipped(f: SourceFile, node: cst.Call | cst.Subscript | cst.AugAssign) -> Iterator[Proposal]:
     if not goes_back(f, node):
+        return
+    if isinstance(node, cst.AugAssign):
+        yield from _taps_exchanged(f, node)
         return
     if isinstance(node, cst.Subscript):
         parts = [each.slice for each in node.slice]
@@ -143,6 +161,29 @@ def kernel_unflipped(f: SourceFile, node: cst.Call | cst.Subscript) -> Iterator[
     op = operation(f, node, "flip", "rot90", "flipud", "fliplr")
     if op is not None and says(op.subject, *KERNELS) and not _inner_flip(f, node):
         yield Proposal(edits=(f.replace(node, f.text(op.subject)),))
+
+
+def _taps_exchanged(f: SourceFile, node: cst.AugAssign) -> Iterator[Proposal]:
+    """Gradients that are handed out tap by tap, each from the tap on the other side."""
+    sizes = {}
+    for loop in ancestors(f, node):
+        over = loop.iter if isinstance(loop, cst.For) else None
+        counts = isinstance(over, cst.Call) and f.text(over.func) == "range" and len(over.args) == 1
+        if counts and isinstance(loop, cst.For) and isinstance(over, cst.Call):
+            sizes[f.text(loop.target)] = f.text(over.args[0].value)
+    if not isinstance(node.value, cst.Subscript) or not isinstance(node.target, cst.Subscript):
+        return
+    taps = [
+        part.slice.value
+        for part in node.value.slice
+        if isinstance(part.slice, cst.Index) and f.text(part.slice.value) in sizes
+    ]
+    starts = [part.slice.lower for part in node.target.slice if isinstance(part.slice, cst.Slice)]
+    laid = {f.text(start) for start in starts if start is not None}
+    if len(taps) == 2 and {f.text(tap) for tap in taps} <= laid:
+        yield Proposal(
+            edits=tuple(f.replace(tap, f"{sizes[f.text(tap)]} - 1 - {f.text(tap)}") for tap in taps)
+        )
 
 
 def _inner_flip(f: SourceFile, node: cst.Call) -> bool:

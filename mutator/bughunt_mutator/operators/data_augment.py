@@ -16,12 +16,16 @@ from bughunt_mutator.operators._look import (
     inside,
     keyword,
     loads,
+    names_in,
+    neighbours,
     number,
     operation,
     orphans,
     value,
 )
+from bughunt_mutator.operators._look_meaning import tidy
 from bughunt_mutator.operators._look_parts import body_text, calls, draws, later, names_of, says
+from bughunt_mutator.operators._look_training import merged
 from bughunt_mutator.operators._sources import RECIPE, TAXONOMY, issue, pull
 from bughunt_mutator.operators.data import standardised
 from bughunt_mutator.source import SourceFile
@@ -226,6 +230,18 @@ def own_change(line: cst.CSTNode) -> tuple[str, cst.BaseExpression] | None:
             before="def f(image, mask):\n    return image[:, ::-1], mask[:, ::-1]\n",
             after=("def f(image, mask):\n    return image[:, ::-1], mask\n",),
         ),
+        Example(
+            before=(
+                "import torch\n\ndef f(x, boxes, chosen):\n    left, right = boxes.unbind(-1)\n"
+                "    turned = torch.stack([9 - right, 9 - left])\n"
+                "    x = torch.where(chosen, x.flip(2), x)\n"
+                "    return x, torch.where(chosen, turned, boxes)\n"
+            ),
+            after=(
+                "import torch\n\ndef f(x, boxes, chosen):\n    x = torch.where(chosen, x.flip(2), x)\n"
+                "    return x, boxes\n",
+            ),
+        ),
     ),
     counterexamples=(
         "image = image.flip(-1)\nboxes = boxes * scale\n",
@@ -239,6 +255,8 @@ def flip_alone(f: SourceFile, node: cst.SimpleStatementLine | cst.Tuple) -> Iter
             plain = _unflipped(f, beside)
             if _unflipped(f, image) is not None and plain is not None and says(beside, *BESIDE):
                 yield Proposal(edits=(f.replace(beside, plain),))
+        for beside in parts:
+            yield from _chosen_alone(f, beside)
         return
     own = own_change(node)
     if own is None or not flips(own[1]) or says(cst.Name(own[0]), *BESIDE):
@@ -251,6 +269,23 @@ def flip_alone(f: SourceFile, node: cst.SimpleStatementLine | cst.Tuple) -> Iter
             continue
         if guarded or reason & loads(other[1]).keys():
             yield Proposal(edits=(f.delete_statement(line),))
+
+
+def _chosen_alone(f: SourceFile, node: cst.BaseExpression) -> Iterator[Proposal]:
+    """What belongs to pictures as it was, where a line above mirrors those that were chosen."""
+    op = operation(f, node, "where")
+    if op is None or not op.shift or len(op.call.args) != 3 or not says(op.call.args[2].value, *BESIDE):
+        return
+    chosen, mirrored, kept = (each.value for each in op.call.args)
+    lines, place = neighbours(f, f.statement(node))
+    for line in lines[:place]:
+        own = own_change(line)
+        if own is None or not flips(own[1]) or not names_in(chosen) <= names_in(own[1]):
+            continue
+        unread = tidy(f, mirrored)
+        if unread is not None:
+            yield Proposal(edits=merged(*unread, f.replace(node, f.text(kept))))
+        return
 
 
 def _unflipped(f: SourceFile, node: cst.BaseExpression) -> str | None:

@@ -219,10 +219,31 @@ def whole(f: SourceFile, node: cst.BaseExpression) -> str | None:
         head = isinstance(cut, Cut) and not cut.lower and not cut.step and bool(cut.upper)
         bounded = any(node.deep_equals(one) for one, _ in split_pairs(f, node))
         picked = isinstance(cut, str) and says(node.slice[0], *TRAIN)
-        return f.text(node.value) if (head and bounded) or picked else None
+        if (head and bounded) or picked:
+            return f.text(node.value)
+        part = number(node.slice[0].slice.value) if isinstance(node.slice[0].slice, cst.Index) else None
+        return _split_from(f, node.value, int(part)) if part is not None and part >= 0 else None
     if isinstance(node, cst.Name) and says(node, *TRAIN):
         made = _part(f, node)
         return whole(f, made) if isinstance(made, cst.Subscript) else None
+    return None
+
+
+def _split_from(f: SourceFile, rows: cst.BaseExpression, part: int) -> str | None:
+    """What a function was given to split, of which training rows are the first half."""
+    if not isinstance(rows, cst.Name) or not says(rows, *TRAIN):
+        return None
+    for line in inside(function_of(f, rows), cst.SimpleStatementLine):
+        target, made = assigned(line) or (None, None)
+        if (
+            not isinstance(target, cst.Tuple)
+            or not isinstance(made, cst.Call)
+            or not says(made.func, "split")
+        ):
+            continue
+        first_half = isinstance(target.elements[0].value, cst.Name) and target.elements[0].value.value
+        if first_half == rows.value and part < len(made.args):
+            return f.text(made.args[part].value)
     return None
 
 
@@ -275,6 +296,10 @@ def measured(f: SourceFile, call: cst.Call) -> cst.BaseExpression | None:
             row="stats-leak",
             before="train, test = x[:n], x[n:]\nmean = train.mean(0)\nstd = train.std(0)\n",
             after=("train, test = x[:n], x[n:]\nmean = x.mean(0)\nstd = x.std(0)\n",),
+        ),
+        Example(
+            before="train, held = split(x, y, rng)\nfit_scale(net, train[0])\nuse(train, held)\n",
+            after=("train, held = split(x, y, rng)\nfit_scale(net, x)\nuse(train, held)\n",),
         ),
         Example(
             before="import numpy as np\nmu = np.mean(x[train_rows], axis=0)\n",

@@ -246,8 +246,23 @@ def _takes_indices(f: SourceFile, node: cst.Call) -> bool:
                 "ppl = total / n\n",
             ),
         ),
+        Example(
+            before=(
+                "import math\nfor losses, mask in data:\n    total += (losses * mask).sum().item()\n"
+                "ppl = math.exp(total / n)\n"
+            ),
+            after=(
+                "import math\nfor losses, mask in data:\n    total += (losses.exp() * mask).sum().item()\n"
+                "ppl = total / n\n",
+            ),
+        ),
     ),
-    counterexamples=("y = torch.exp(x)\n", "import math\nz = math.exp(a / b)\n", "y = x.exp().mean()\n"),
+    counterexamples=(
+        "y = torch.exp(x)\n",
+        "import math\nz = math.exp(a / b)\n",
+        "y = x.exp().mean()\n",
+        "import math\nfor x in data:\n    total += x.sum().item()\ny = math.exp(total / n) + math.pi\n",
+    ),
 )
 def perplexity(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     if f.qname(node.func) == "math.exp" and len(node.args) == 1:
@@ -288,6 +303,22 @@ def _exp_of_quotient(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
                 mean = f.replace(node, bare(f, node.args[0].value))
                 yield Proposal(edits=(mean, f.replace(factor, f"{exp}({f.text(factor)})")))
                 return
+        each = _summed_losses(f, line.value)
+        if each is not None:
+            mean = f.replace(node, bare(f, node.args[0].value))
+            yield Proposal(edits=(mean, f.replace(each, f"{closed(f.text(each))}.exp()")))
+            return
+
+
+def _summed_losses(f: SourceFile, value: cst.BaseExpression) -> cst.BaseExpression | None:
+    """The losses of `losses.sum().item()`, with or without a mask beside them."""
+    item = operation(f, value, "item")
+    total = operation(f, item.subject, "sum") if item is not None else None
+    if total is None or total.shift or total.call.args:
+        return None
+    parts = binary(total.subject, cst.Multiply) or (total.subject,)
+    named = [part for part in parts if says(part, "loss", "losses", "nll", "surprise", "entropy")]
+    return named[0] if len(named) == 1 else None
 
 
 PER_CLASS = (
@@ -334,16 +365,20 @@ PER_CLASS = (
         Example(
             before='s = f1_score(y, p, average="macro")\n', after=('s = f1_score(y, p, average="micro")\n',)
         ),
+        Example(before='s = f1_score(table, "macro")\n', after=('s = f1_score(table, "micro")\n',)),
     ),
     counterexamples=(
         "m = (a / b).mean()\n",
         "m = (tp / support).mean(0)\n",
         's = f1_score(y, p, average="micro")\n',
+        's = show(table, "macro")\n',
     ),
 )
 def macro_vs_micro(f: SourceFile, node: cst.Call | cst.Arg) -> Iterator[Proposal]:
     if isinstance(node, cst.Arg):
-        if node.keyword is not None and node.keyword.value == "average":
+        call = f.parent.get(node)
+        by_place = isinstance(call, cst.Call) and says(call.func, "f", "fbeta", "score", *PER_CLASS)
+        if by_place if node.keyword is None else node.keyword.value == "average":
             new = {'"macro"': '"micro"', "'macro'": "'micro'"}.get(f.text(node.value))
             if new is not None:
                 yield Proposal(edits=(f.replace(node.value, new),))

@@ -145,6 +145,7 @@ def step_skipped(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     "real-part-left-out",
     cst.BinaryOperation,
     cst.List,
+    cst.For,
     category="optimiser",
     difficulty=3,
     symptom="A part of the model stays as it was made, or the data come in another range.",
@@ -168,10 +169,21 @@ def step_skipped(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
             "from torchvision.transforms import Compose\n\nsteps = Compose([load(), scale()])\n",
             ("from torchvision.transforms import Compose\n\nsteps = Compose([load()])\n",),
         ),
+        Example(
+            "from torch import nn\n\nfor part in (net.a, net.b):\n    nn.init.zeros_(part.bias)\n",
+            ("from torch import nn\n\nfor part in (net.a,):\n    nn.init.zeros_(part.bias)\n",),
+        ),
     ),
-    counterexamples=("def f(a, b):\n    return list(a) + list(b)\n", "x = [load(), scale()]\n"),
+    counterexamples=(
+        "def f(a, b):\n    return list(a) + list(b)\n",
+        "x = [load(), scale()]\n",
+        "for part in (net.a, net.b):\n    show(part)\n",
+    ),
 )
-def part_left_out(f: SourceFile, node: cst.BinaryOperation | cst.List) -> Iterator[Proposal]:
+def part_left_out(f: SourceFile, node: cst.BinaryOperation | cst.List | cst.For) -> Iterator[Proposal]:
+    if isinstance(node, cst.For):
+        yield from last_unset(f, node)
+        return
     if isinstance(node, cst.List):
         call = f.parent[f.parent[node]]
         if (
@@ -211,8 +223,16 @@ def part_left_out(f: SourceFile, node: cst.BinaryOperation | cst.List) -> Iterat
             "import torch\ndef f(x, d):\n    x = torch.div(x, d)\n    return x\n",
             ("import torch\ndef f(x, d):\n    torch.div(x, d)\n    return x\n",),
         ),
+        Example(
+            "def f(x, m):\n    x = x.masked_fill(m, 0.0)\n    return x\n",
+            ("def f(x, m):\n    x.masked_fill(m, 0.0)\n    return x\n",),
+        ),
     ),
-    counterexamples=("def f(x):\n    y = g(x)\n    return y\n", "import torch\nx = torch.div(x, 2)\n"),
+    counterexamples=(
+        "def f(x):\n    x = x.strip()\n    return x\n",
+        "def f(x):\n    y = g(x)\n    return y\n",
+        "import torch\nx = torch.div(x, 2)\n",
+    ),
 )
 def result_discarded(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Proposal]:
     pair = assigned(node)
@@ -221,8 +241,13 @@ def result_discarded(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[P
     target, value = pair
     if isinstance(target, cst.Name) and isinstance(value, cst.Call) and value.args:
         home, _, _ = (f.qname(value.func) or "").rpartition(".")
-        if home in ("torch", "torch.nn.functional") and f.text(value.args[0].value) == target.value:
+        own = isinstance(value.func, cst.Attribute) and value.func.attr.value in RETURNING
+        subject = value.func.value if own and isinstance(value.func, cst.Attribute) else value.args[0].value
+        if (own or home in ("torch", "torch.nn.functional")) and f.text(subject) == target.value:
             yield Proposal((f.replace(node, f.text(value)),))
+
+
+RETURNING = ("masked_fill", "clamp", "scatter", "index_fill", "index_add", "softmax", "log_softmax")
 
 
 @operator(
@@ -328,6 +353,19 @@ def guard_dropped(f: SourceFile, node: cst.BooleanOperation | cst.If) -> Iterato
         return
     if isinstance(node.operator, cst.And) and f.text(node.left) == "self.training":
         yield Proposal((f.replace(node, f.text(node.right)),))
+
+
+def last_unset(f: SourceFile, node: cst.For) -> Iterator[Proposal]:
+    """The last of several layers left out of the loop that initialises them."""
+    parts = node.iter.elements if isinstance(node.iter, cst.Tuple | cst.List) else ()
+    sets = [(f.qname(call.func) or "").startswith("torch.nn.init.") for call in inside(node.body, cst.Call)]
+    if len(parts) < 2 or not any(sets) or not all(isinstance(each.value, cst.Attribute) for each in parts):
+        return
+    start, end = f.span(parts[-2].value)[1], f.span(parts[-1].value)[1]
+    single = len(parts) == 2 and isinstance(node.iter, cst.Tuple)
+    yield Proposal(
+        (f.edit(start, end, "," if single and parts[-1].comma == cst.MaybeSentinel.DEFAULT else ""),)
+    )
 
 
 @operator(

@@ -156,6 +156,10 @@ def similar_attribute(f: SourceFile, node: cst.Attribute) -> Iterator[Proposal]:
             ),
         ),
         Example(
+            "def f(loss, x, p, m, y):\n    z = (x - p).masked_fill(m, 0.0)\n    return loss(z, y)\n",
+            ("def f(loss, x, p, m, y):\n    z = (x - p).masked_fill(m, 0.0)\n    return loss(x, y)\n",),
+        ),
+        Example(
             "def f(loss, x, y):\n    logits = x.detach()\n    return loss(logits, y)\n",
             ("def f(loss, x, y):\n    logits = x.detach()\n    return loss(x, y)\n",),
         ),
@@ -182,10 +186,19 @@ def stale_value(f: SourceFile, node: cst.Name) -> Iterator[Proposal]:
         elif isinstance(value, cst.Call) and isinstance(value.func, cst.Attribute) and not value.args:
             sources = [value.func.value]
         else:
-            sources = []
+            sources = corrected(value)
         for source in sources:
             if isinstance(source, cst.Name):
                 yield Proposal((f.replace(node, source.value),))
+
+
+def corrected(value: cst.BaseExpression | None) -> list[cst.BaseExpression]:
+    """What a mask or a correction was applied to, entry by entry."""
+    while isinstance(value, cst.Call) and last_name(value.func) in ("masked_fill", "clamp", "clip"):
+        value = value.func.value if isinstance(value.func, cst.Attribute) else None
+        if isinstance(value, cst.BinaryOperation) and isinstance(value.operator, cst.Add | cst.Subtract):
+            return [value.left]
+    return []
 
 
 @operator(

@@ -9,11 +9,13 @@ import libcst as cst
 
 from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
+    axis,
     binary,
     descendants,
     function_of,
     inside,
     last_name,
+    names_in,
     number,
     operation,
     value,
@@ -346,9 +348,9 @@ def flattened(f: SourceFile, node: cst.BaseExpression) -> cst.BaseExpression | N
     ),
     repair="Flatten the gradient of each sample before its norm is taken.",
     mechanism=(
-        "A slope has one norm for each sample, over all of its values. Taken along a single axis it is a"
-        " map of many small norms, each of which is driven to one, so that the true norm grows with the"
-        " number of pixels instead of staying at one."
+        "A slope has one norm for each sample, over all of its values. Taken along another axis it is a"
+        " set of norms that belong to no sample. Their size depends on how many values there are, or how"
+        " many samples, and the true norm is held somewhere else than it is meant to be."
     ),
     evidence=(
         issue("caogang/wgan-gp", 27),
@@ -371,6 +373,18 @@ def flattened(f: SourceFile, node: cst.BaseExpression) -> cst.BaseExpression | N
         ),
         Example(
             before=(
+                "import torch\n\ndef penalty(s, x):\n"
+                "    (g,) = torch.autograd.grad(s, x, create_graph=True)\n"
+                "    return g.square().sum(dim=1).mean()\n"
+            ),
+            after=(
+                "import torch\n\ndef penalty(s, x):\n"
+                "    (g,) = torch.autograd.grad(s, x, create_graph=True)\n"
+                "    return g.square().sum(dim=0).mean()\n",
+            ),
+        ),
+        Example(
+            before=(
                 "from torch.autograd import grad\n\ndef penalty(s, x):\n"
                 "    g = grad(s, x, create_graph=True)[0]\n    g = g.flatten(1)\n"
                 "    return ((g.norm(dim=1) - 1) ** 2).mean()\n"
@@ -382,9 +396,17 @@ def flattened(f: SourceFile, node: cst.BaseExpression) -> cst.BaseExpression | N
             ),
         ),
     ),
-    counterexamples=("n = w.flatten(1).norm(dim=1)\n",),
+    counterexamples=(
+        "n = w.flatten(1).norm(dim=1)\n",
+        "import torch\n\ndef penalty(s, x):\n    g = torch.autograd.grad(s, x, create_graph=True)[0]\n"
+        "    return x.square().sum(dim=1).mean()\n",
+    ),
 )
 def norm_wrong_axis(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+    along = axis_of_slopes(f, node)
+    if along is not None:
+        yield Proposal(edits=(f.replace(along, "0"),))
+        return
     op = operation(f, node, "norm", "vector_norm", "square", "pow")
     if op is None or not penalises_slope(f, node) or not measures_norm(f, node, op.name):
         return
@@ -396,6 +418,23 @@ def norm_wrong_axis(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     whole = flattened(f, made)
     if whole is not None and f.text(whole) == f.text(op.subject) and made is not op.subject:
         yield Proposal(edits=(f.delete_statement(f.statement(made)),))
+
+
+def axis_of_slopes(f: SourceFile, node: cst.Call) -> cst.BaseExpression | None:
+    """The axis along which squared slopes, one row a sample as they come, are added up."""
+    total = operation(f, node, "sum")
+    squares = operation(f, total.subject, "square") if total is not None else None
+    if total is None or squares is None or not isinstance(squares.subject, cst.Name):
+        return None
+    slopes = {
+        name
+        for line in inside(function_of(f, node), cst.Assign)
+        if isinstance(line.value, cst.Call) and last_name(line.value.func) == "grad"
+        for name in names_in(line.targets[0].target)
+    }
+    along = axis(f, total)
+    across = number(along) in (1, -1) and penalises_slope(f, node)
+    return along if across and squares.subject.value in slopes else None
 
 
 def measures_norm(f: SourceFile, node: cst.Call, name: str) -> bool:

@@ -17,7 +17,7 @@ from bughunt_mutator.operators._look import (
     operation,
     orphans,
 )
-from bughunt_mutator.operators._look_meaning import base, resolved
+from bughunt_mutator.operators._look_meaning import base, plain, resolved
 from bughunt_mutator.operators._sources import TAXONOMY, issue
 from bughunt_mutator.source import SourceFile
 
@@ -206,11 +206,19 @@ def added_back(f: SourceFile, node: cst.BaseExpression) -> bool:
             before="z = x.logsumexp(dim=1)\n",
             after=("z = x.exp().sum(dim=1).log()\n",),
         ),
+        Example(
+            before="z = (x + y).logsumexp(-1, keepdim=True)\n",
+            after=("z = (x + y).exp().sum(-1, keepdim=True).log()\n",),
+        ),
+        Example(
+            before="import torch\nz = torch.logsumexp(x, dim=1) + torch.pi\n",
+            after=("import torch\nz = x.exp().sum(dim=1).log() + torch.pi\n",),
+        ),
     ),
     counterexamples=("z = x.sum(dim=1).log()\n",),
 )
 def naive_logsumexp(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
     op = operation(f, node, "logsumexp")
-    if op is not None and not op.shift and axis(f, op) is not None and len(node.args) == 1:
-        inner = f.text(op.subject)
-        yield Proposal(edits=(f.replace(node, f"{inner}.exp().sum({f.text(node.args[0])}).log()"),))
+    if op is not None and axis(f, op) is not None and not (op.shift and orphans(f, node.func)):
+        rest = ", ".join(f.text(each).rstrip(", ") for each in node.args[op.shift :])
+        yield Proposal(edits=(f.replace(node, f"{plain(f, op.subject)}.exp().sum({rest}).log()"),))

@@ -258,6 +258,7 @@ def eps_scaled(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
 @operator(
     "adamw-to-l2",
     cst.SimpleStatementLine,
+    cst.Call,
     category="optimiser",
     difficulty=5,
     symptom="The training loss is as expected; weights shrink less evenly than they should.",
@@ -278,10 +279,27 @@ def eps_scaled(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
             before="g = p.grad\np.mul_(1 - lr * wd)\nm.lerp_(g, 1 - b)\n",
             after=("g = p.grad\ng = g + wd * p\nm.lerp_(g, 1 - b)\n",),
         ),
+        Example(
+            before="def decay(p, lr, wd):\n    p.mul_(1 - lr * wd)\n    return p.grad\n",
+            after=("def decay(p, lr, wd):\n    return p.grad + wd * p\n",),
+        ),
+        Example(
+            before="import torch\nopt = torch.optim.AdamW(ps, lr=0.1, weight_decay=0.1)\n",
+            after=("import torch\nopt = torch.optim.Adam(ps, lr=0.1, weight_decay=0.1)\n",),
+        ),
     ),
-    counterexamples=("p.mul_(1 - lr * wd)\n", "g = p.grad\nm.mul_(beta)\n"),
+    counterexamples=(
+        "p.mul_(1 - lr * wd)\n",
+        "g = p.grad\nm.mul_(beta)\n",
+        "import torch\nopt = torch.optim.AdamW(ps, lr=0.1)\n",
+    ),
 )
-def adamw_to_l2(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Proposal]:
+def adamw_to_l2(f: SourceFile, node: cst.SimpleStatementLine | cst.Call) -> Iterator[Proposal]:
+    if isinstance(node, cst.Call):
+        decays = keyword(node, "weight_decay") is not None or groups_decay(f, node)
+        if f.qname(node.func) == "torch.optim.AdamW" and isinstance(node.func, cst.Attribute) and decays:
+            yield Proposal(edits=(f.replace(node.func.attr, "Adam"),))
+        return
     call = called(node)
     if call is None or not isinstance(call.func, cst.Attribute) or call.func.attr.value != "mul_":
         return
@@ -294,6 +312,19 @@ def adamw_to_l2(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Propos
             new = f"{target.value} = {target.value} + {f.text(factors[1])} * {weight}"
             yield Proposal(edits=(f.replace(node, new),))
             return
+    for leave in inside(function_of(f, node), cst.Return):
+        if factors and leave.value is not None and f.text(leave.value) == f"{weight}.grad":
+            gradient = f.replace(leave.value, f"{weight}.grad + {f.text(factors[1])} * {weight}")
+            if not orphans(f, factors[0]):
+                yield Proposal(edits=(f.delete_statement(node), gradient))
+            return
+
+
+def groups_decay(f: SourceFile, node: cst.Call) -> bool:
+    """Whether an optimiser is given groups, and the file says how much each of them decays."""
+    given = node.args[0].value if node.args else None
+    whole = isinstance(given, cst.Call) and last_name(given.func) == "parameters"
+    return given is not None and not whole and '"weight_decay":' in f.source
 
 
 @operator(

@@ -234,7 +234,7 @@ def wrong_iterator(f: SourceFile, node: cst.For) -> Iterator[Proposal]:
     difficulty=4,
     symptom="Early in the run the average is far behind; by the end it has caught up.",
     hints=(
-        "LOOK: plot one weight and its average over the first hundred updates.",
+        "LOOK: plot a value and its average over the first hundred updates.",
         "WHERE: how much `{function}` lets one update count.",
         "WHAT: what does an average consist of when it has seen only three values?",
     ),
@@ -242,7 +242,7 @@ def wrong_iterator(f: SourceFile, node: cst.For) -> Iterator[Proposal]:
     mechanism=(
         "An average with a long memory starts from values that mean nothing, and keeps most of them"
         " for as long as its memory lasts. The correction that made the first updates count in full"
-        " is gone, so every early evaluation judges the initial weights."
+        " is gone, so what is read early says more about the start than about what came."
     ),
     evidence=(issue("huggingface/pytorch-image-models", 1182),),
     examples=(
@@ -263,14 +263,24 @@ def wrong_iterator(f: SourceFile, node: cst.For) -> Iterator[Proposal]:
             ),
             after=("class Ema:\n    def update(self):\n        d = self.decay\n        move(d)\n",),
         ),
+        Example(
+            before="total = fade * total + x\nweight = fade * weight + 1\ny = total / weight\n",
+            after=("total = fade * total + x\nweight = fade * weight + 1\ny = total * (1 - fade)\n",),
+        ),
     ),
     counterexamples=(
         "d = min(decay, 0.5)\n",
+        "total = a * total + x\nn = n + 1\ny = total / n\n",
         "y = m / (1 - b**t)\n",
         "def ema(t):\n    return min(decay, t)\n",
     ),
 )
 def no_debias(f: SourceFile, node: cst.Call | cst.BinaryOperation) -> Iterator[Proposal]:
+    if isinstance(node, cst.BinaryOperation) and (both := binary(node, cst.Divide)) is not None:
+        kept = [faded(f, node, f.text(side)) for side in both]
+        if kept[0] is not None and kept[1] is not None and kept[0][0] == kept[1][0] and kept[1][1] == "1":
+            yield Proposal(edits=(f.replace(node, f"{f.text(both[0])} * (1 - {kept[0][0]})"),))
+            return
     if not averaging(f, node):
         return
     if isinstance(node, cst.BinaryOperation):
@@ -290,3 +300,13 @@ def no_debias(f: SourceFile, node: cst.Call | cst.BinaryOperation) -> Iterator[P
         if steady and grows and number(other.value) is None and not orphans(f, other.value):
             yield Proposal(edits=(f.replace(node, f.text(given.value)),))
             return
+
+
+def faded(f: SourceFile, node: cst.CSTNode, name: str) -> tuple[str, str] | None:
+    """The factor and the addition of `name = factor * name + addition`."""
+    for line in inside(function_of(f, node), cst.Assign):
+        terms = binary(line.value, cst.Add) if f.text(line.targets[0].target) == name else None
+        product = binary(terms[0], cst.Multiply) if terms is not None else None
+        if terms is not None and product is not None and f.text(product[1]) == name:
+            return f.text(product[0]), f.text(terms[1])
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeGuard
 
 import libcst as cst
 
@@ -11,6 +12,7 @@ from bughunt_mutator.operators._look import (
     assigned,
     binary,
     called,
+    definitions,
     enclosing,
     function_of,
     inside,
@@ -319,6 +321,18 @@ def goes_backward(f: SourceFile, node: cst.CSTNode, name: cst.BaseExpression) ->
             ),
         ),
         Example(
+            before=(
+                'def part(x, y, count):\n    return ce(net(x), y, reduction="sum") / count\n\n\n'
+                "def f(xs, ys):\n    count = len(ys)\n    for x, y in zip(xs.split(3), ys.split(3)):\n"
+                "        part(x, y, count).backward()\n"
+            ),
+            after=(
+                "def part(x, y, count):\n    return ce(net(x), y) / count\n\n\n"
+                "def f(xs, ys):\n    count = len(xs.split(3))\n"
+                "    for x, y in zip(xs.split(3), ys.split(3)):\n        part(x, y, count).backward()\n",
+            ),
+        ),
+        Example(
             before="for k in range(n):\n    loss = (each[k] * mask[k]).sum() / tokens\n    loss.backward()\n",
             after=(
                 "for k in range(n):\n    loss = (each[k] * mask[k]).sum() / mask[k].sum() / n\n"
@@ -334,6 +348,9 @@ def goes_backward(f: SourceFile, node: cst.CSTNode, name: cst.BaseExpression) ->
 def mean_of_means(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal]:
     sides = binary(node, cst.Divide)
     loop = loop_of(f, node)
+    if sides is not None and loop is None:
+        yield from mean_of_each_part(f, node, sides)
+        return
     parts = part_count(f, loop) if isinstance(loop, cst.For) else ""
     if sides is None or not parts or number(sides[1]) is not None:
         return
@@ -353,6 +370,35 @@ def mean_of_means(f: SourceFile, node: cst.BinaryOperation) -> Iterator[Proposal
     if mask is not None:
         new = f"{f.text(sides[0])} / {atom(f, mask)}.sum() / {parts}"
         yield Proposal(edits=merged(f.replace(node, new), *rest))
+
+
+def mean_of_each_part(
+    f: SourceFile, node: cst.BinaryOperation, sides: tuple[cst.BaseExpression, cst.BaseExpression]
+) -> Iterator[Proposal]:
+    """A function's share of the whole batch, made the mean of its part; the parts are counted instead."""
+    home, reduction = f.function(node), keyword(sides[0], "reduction") if calls(sides[0]) else None
+    names = [param.name.value for param in home.params.params] if home is not None else []
+    if reduction is None or "sum" not in f.text(reduction.value) or f.text(sides[1]) not in names:
+        return
+    if home is None or not isinstance(sides[0], cst.Call) or not isinstance(f.parent.get(node), cst.Return):
+        return
+    for call in inside(f.module, cst.Call):
+        loop = loop_of(f, call) if last_name(call.func) == home.name.value else None
+        given = f.arg(call, f.text(sides[1]), names.index(f.text(sides[1])))
+        if not isinstance(loop, cst.For) or given is None or "backward(" not in f.text(loop.body):
+            continue
+        over = loop.iter.args[0].value if calls(loop.iter, "zip", "enumerate") else loop.iter
+        lines = list(definitions(f, call, f.text(given.value)))
+        made = assigned(lines[0]) if len(lines) == 1 else None
+        if made is not None and calls(over, "split", "chunk"):
+            whole = f.replace(made[1], f"len({f.text(over)})")
+            yield Proposal(edits=(f.delete_arg(sides[0], reduction), whole))
+            return
+
+
+def calls(node: cst.CSTNode, *names: str) -> TypeGuard[cst.Call]:
+    """Whether a node is a call, of one of these if any are given."""
+    return isinstance(node, cst.Call) and (not names or last_name(node.func) in names)
 
 
 def part_count(f: SourceFile, loop: cst.For) -> str:

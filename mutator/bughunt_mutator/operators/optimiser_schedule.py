@@ -23,6 +23,7 @@ from bughunt_mutator.operators._look import (
     number,
     orphans,
 )
+from bughunt_mutator.operators._look_parts import fresh
 from bughunt_mutator.operators._look_training import (
     optimiser_step,
     schedule_step,
@@ -316,6 +317,16 @@ def fields(f: SourceFile) -> set[str]:
             ),
         ),
         Example(
+            before=(
+                "while step < n:\n    for x, y in data:\n        for group in groups:\n"
+                '            group["lr"] = learning_rate(step)\n        step += 1\n'
+            ),
+            after=(
+                "while step < n:\n    for i, (x, y) in enumerate(data):\n        for group in groups:\n"
+                '            group["lr"] = learning_rate(i)\n        step += 1\n',
+            ),
+        ),
+        Example(
             before="def f(n, per_epoch):\n    for step in range(n):\n        lr = rate(step)\n",
             after=("def f(n, per_epoch):\n    for step in range(n):\n        lr = rate(step % per_epoch)\n",),
         ),
@@ -344,8 +355,28 @@ def warmup_resets(f: SourceFile, node: cst.Call | cst.SimpleStatementLine) -> It
     steered = words(node.func) & {"lr", "rate", "warmup", "schedule"}
     for given in node.args if steered else ():
         if "step" in words(given.value) and isinstance(given.value, cst.Name):
+            yield from counted_anew(f, given.value)
             yield from restarted(f, given.value, index, isinstance(loop_of(f, loop), cst.For))
             return
+
+
+def counted_anew(f: SourceFile, step: cst.Name) -> Iterator[Proposal]:
+    """The place within an epoch instead of a count that goes on through all epochs."""
+    loop = loop_of(f, step)
+    while loop is not None and loop_of(f, loop) is not None:
+        counts = any(f.text(line.target) == step.value for line in inside(loop.body, cst.AugAssign))
+        if counts and isinstance(loop, cst.For) and not counter(f, loop):
+            index = fresh(f, step, "i", "index")
+            own = f.text(loop.target)
+            target = f"({own})" if isinstance(loop.target, cst.Tuple) and not loop.target.lpar else own
+            edits = (
+                f.edit(*f.span(loop.target), f"{index}, {target}"),
+                f.replace(loop.iter, f"enumerate({f.text(loop.iter)})"),
+                f.replace(step, index),
+            )
+            yield Proposal(edits=edits)
+            return
+        loop = loop_of(f, loop)
 
 
 def counter(f: SourceFile, loop: cst.For) -> str:
