@@ -58,6 +58,27 @@ def test_a_string_is_as_likely_as_its_digits_one_after_the_other(program: Progra
     torch.testing.assert_close(found, chances(program, writer, tokens), atol=1e-4, rtol=1e-4)
 
 
+def test_scores_are_those_of_a_gated_memory_in_pytorch(program: Program, seed: int) -> None:
+    writer, tokens = part(program, lively(program, seed, hidden=16), "policy"), tokens_of(seed)
+    state = program.state(writer)
+
+    def of(*shape: int) -> list[Tensor]:
+        return [value for value in state.values() if tuple(value.shape) == shape]
+
+    (bias,), tables = of(11), of(11, 16)
+    found, fits = program.call_method(writer, "__call__", tokens), []
+    for table, head in (tables, tables[::-1]):
+        for order in (1, -1):
+            memory = torch.nn.GRU(16, 16, batch_first=True)
+            names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+            values = of(48, 16)[::order] + of(48)[::order]
+            memory.load_state_dict(dict(zip(names, values, strict=True)))
+            with torch.no_grad():
+                states, _ = memory(table[tokens])
+            fits.append(float((states @ head.T + bias - found).abs().max()))
+    assert min(fits) <= 1e-4
+
+
 def test_the_start_is_put_in_front(program: Program, seed: int) -> None:
     assert torch.equal(program.call("with_start", strings(9, seed)), tokens_of(seed, 9))
 

@@ -79,6 +79,18 @@ def test_a_fresh_agent_promises_little(program, seed):
     assert program.call("values", program.build(seed=seed), _boards(seed)).abs().max() < 0.8
 
 
+def test_values_are_those_of_the_same_layers_put_together_by_hand(program, task, seed):
+    model, boards, hidden = program.build(seed=seed, **task.small), _boards(seed), task.small["hidden"]
+    state = program.state(model)  # a fresh network and its copy are alike
+
+    def of(*shape):
+        return next(value for value in state.values() if tuple(value.shape) == shape)
+
+    inner = (boards.flatten(1) @ of(hidden, ROWS * COLUMNS).T + of(hidden)).relu()
+    expected = inner @ of(3, hidden).T + of(3)
+    torch.testing.assert_close(program.call("values", model, boards), expected, atol=1e-5, rtol=1e-4)
+
+
 def test_a_gradient_belongs_to_this_batch_only(program, task, seed):
     config = {**task.small, "batch": 400, "lr": 0.0, "steps": 20}
     model = program.build(seed=seed, **config)

@@ -191,6 +191,13 @@ def test_a_new_estimate_has_the_expected_counts(program, seed):
     assert found == pytest.approx(likelihood / 12)
 
 
+def test_the_reported_loss_is_that_of_all_sequences(program, task, seed):
+    model, sequences = program.build(seed=seed, **task.small), task.data(seed).train
+    total = sum(program.call("log_likelihood", model, symbols) for symbols in sequences)
+    reported = program.train(model, sequences, seed, **task.small).next()[0]
+    assert reported == pytest.approx(-total / sum(map(len, sequences)), rel=1e-6)
+
+
 def test_the_reported_likelihood_never_falls(program, task, seed):
     _, losses, _ = _trained(program, task, seed, steps=10, prior=1e-6)
     assert (np.diff(losses) < 1e-6).all()

@@ -74,6 +74,14 @@ def test_a_fresh_policy_is_undecided(program, seed):
     assert chances.min() > 0.15
 
 
+def test_the_policy_is_the_same_layers_put_together_by_hand(program, seed):
+    model, states = program.build(seed=seed, hidden=7), _states(seed)
+    by_shape = {tuple(value.shape): value for value in program.state(model).values()}
+    inner = (states @ by_shape[7, 4].T + by_shape[7,]).tanh()
+    expected = inner @ by_shape[2, 7].T + by_shape[2,]
+    torch.testing.assert_close(program.call_method(model, "__call__", states), expected, atol=1e-5, rtol=1e-4)
+
+
 def test_a_gradient_belongs_to_this_batch_only(program, task, seed):
     # The weights are put back before every update, so gradients keep their size unless they pile up.
     model = program.build(seed=seed, **task.small)

@@ -120,6 +120,7 @@ def test_every_drawing_is_turned_scaled_and_shifted_in_its_own_way(program: Prog
         assert float(value.abs().max()) <= most + 1e-3
         assert float(value.std()) == pytest.approx(most / math.sqrt(3), rel=0.15)
         assert abs(float(value.mean())) <= 0.12 * most
+        assert value.round(decimals=5).unique().numel() >= 0.95 * len(value)
     both = torch.stack([angle, scale, found[:, 0, 2], found[:, 1, 2]])
     assert (torch.corrcoef(both) - torch.eye(4)).abs().max() <= 0.25
 
@@ -184,6 +185,32 @@ def test_the_encoder_is_two_layers_with_batch_norm_between(program: Program, tas
     images = glyphs(20, seed)["images"]
     features, _ = written_out(program.state(model), images, task.small, batch_statistics=False)
     torch.testing.assert_close(program.predict(model, images), features, atol=1e-4, rtol=1e-3)
+
+
+def test_the_projection_is_one_layer_on_what_is_positive(program: Program, task: Task, seed: int) -> None:
+    model = program.build(seed=seed, **task.small)
+    width, narrow = task.small["features"], task.small["projection"]
+    state = program.state(model)
+    (weight,) = [v for v in state.values() if tuple(v.shape) == (narrow, width)]
+    (bias,) = [v for v in state.values() if tuple(v.shape) == (narrow,)]
+    features = draw(seed, 9, width)
+    found = program.call_method(model, "project", features)
+    torch.testing.assert_close(found, features.clamp(min=0) @ weight.T + bias, atol=1e-5, rtol=1e-4)
+
+
+def test_running_statistics_follow_the_batches_slowly(program: Program, task: Task, seed: int) -> None:
+    cfg = {**task.small, **PLAIN, "batch": ROWS, "lr": 0.0}
+    model, images = program.build(seed=seed, **cfg), glyphs(ROWS, seed)["images"]
+    learned, hidden = program.parameters(model), cfg["hidden"]
+    before = program.state(model)
+    (first,) = [v for v in before.values() if tuple(v.shape) == (hidden, 144)]
+    (name,) = [n for n, v in before.items() if n not in learned and v.shape == (hidden,) and not v.any()]
+    (shift,) = [before[n] for n in learned if before[n].shape == (hidden,) and before[n].std() > 0]
+    expected = (images.flatten(1).float() / 255 @ first.T + shift).mean(dim=0)
+    program.train(model, images, seed, **cfg).next()
+    share = float(program.state(model)[name] @ expected / expected.square().sum())
+    assert 0.05 <= share <= 0.4  # a tenth for one look at all rows, more where each view is looked at alone
+    torch.testing.assert_close(program.state(model)[name], share * expected, atol=1e-4, rtol=1e-3)
 
 
 def test_the_rate_falls_along_half_a_cosine(program: Program) -> None:
@@ -255,6 +282,7 @@ def test_one_pass_shows_every_row_once(program: Program, seed: int) -> None:
     for _ in range(2):
         found = [program.call_method(stream, "__next__") for _ in range(4)]
         assert all(len(batch) == 5 for batch in found)
+        assert any(batch.max() - batch.min() > 4 for batch in found)  # not rows that stood together
         orders.append(torch.cat(found)[:, 0, 0])
         assert orders[-1].unique().numel() == 20
     assert not torch.equal(orders[0], orders[1])
