@@ -216,6 +216,22 @@ def test_words_are_read_in_order(program, task, seed):
     assert (forward - backward).abs().mean() > 1e-3
 
 
+def test_a_filter_answers_in_proportion_to_what_exceeds_its_threshold(program, task, seed):
+    model, tokens = program.build(seed=seed, **task.small), _tokens(seed)
+    program.train_mode(model, False)
+    state = program.state(model)
+    program.load_state(model, {n: torch.zeros_like(v) for n, v in state.items() if v.dim() == 1})
+    plain = program.call_method(model, "__call__", tokens)
+    program.load_state(model, {n: 2 * v for n, v in state.items() if v.dim() == 2 and len(v) > 50})
+    torch.testing.assert_close(program.call_method(model, "__call__", tokens), 2 * plain)
+    high = torch.full((task.small["channels"],), -50.0)
+    program.load_state(model, {n: high for n, v in state.items() if v.shape == high.shape})
+    opinion = torch.tensor([0.7, -0.4])
+    program.load_state(model, {n: opinion for n, v in state.items() if v.shape == opinion.shape})
+    silent = program.call_method(model, "__call__", tokens)
+    torch.testing.assert_close(silent, opinion.expand_as(silent), atol=1e-5, rtol=0)
+
+
 def test_the_first_and_the_last_word_are_seen(program, task, seed):
     model, _ = _after(program, task, seed, steps=30)
     program.train_mode(model, False)
