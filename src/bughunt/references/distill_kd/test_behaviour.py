@@ -135,6 +135,34 @@ def test_the_first_loss_is_that_of_both_teachers_and_labels(program: Program, se
         assert run.next()[0] == pytest.approx((0.3 * hard + 0.7 * soft).item(), rel=1e-3)
 
 
+def test_gradients_are_those_of_the_reported_loss(program: Program, seed: int) -> None:
+    data, config = rows(seed), {**WHOLE, "lr": 0.0}
+    model = program.build(seed=seed, **config)
+    state = program.state(model)
+    program.load_state(model, {n: 0 * v for n, v in state.items() if n.endswith("bias")})
+    shapes = ((18, 144), (18, 18), (10, 18))
+    found = [next(value for value in state.values() if value.shape == shape) for shape in shapes]
+    inner, middle, head = (value.clone().requires_grad_() for value in found)
+    x = pixels(torch.cat([data["images"], data["unlabelled"]]))
+    x = F.batch_norm(F.linear(x, inner), None, None, training=True).relu()
+    student = F.linear(F.linear(x, middle).relu(), head)
+    wise = thinks(data["teacher"], data["unlabelled"])
+    loss = 0.3 * F.cross_entropy(student[:20], data["labels"]) + 0.7 * softened(student[20:], wise, 3.0)
+    loss.backward()
+    program.watch_gradients(model, True)
+    assert program.train(model, data, seed, **config).next()[0] == pytest.approx(loss.item(), rel=1e-3)
+    for weight in (inner, middle, head):
+        (gradient,) = [g for g in program.gradients(model).values() if g.shape == weight.shape]
+        assert (gradient - weight.grad).norm() <= 1e-3 * weight.grad.norm()
+
+
+def test_the_head_starts_small_and_unlike(program: Program, seed: int) -> None:
+    state = program.state(program.build(seed=seed))
+    (head,) = [value for value in state.values() if value.shape == (10, 18)]
+    assert 0 < head.std() < 0.2
+    assert head.unique().numel() > 0.9 * head.numel()
+
+
 def test_a_fresh_model_has_no_opinion(program: Program, seed: int) -> None:
     model = program.build(seed=seed, share=0.0)
     first = program.train(model, rows(seed), seed, share=0.0).next()[0]
