@@ -29,7 +29,7 @@ from bughunt import references
 from bughunt.bugsets.evaluate import Evaluator, Finding, Job
 from bughunt.bugsets.generate import facts_of
 
-PROGRAMS = ("numpy-mlp", "lora-adapt", "optim-zoo")
+PROGRAMS = ("linear-models", "numpy-mlp", "grid-vi")
 KINDS = ("unparsable", "stops", "all tests fail", "equivalent", "no test fails", "useful")
 MUTMUT = """
 import json, sys
