@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Self
 
+import numpy as np
+
 from bughunt.judge.archive import Archive
 from bughunt.judge.battery import run_battery
 from bughunt.judge.case import Case, Files, OnEvent
@@ -155,6 +157,7 @@ class Judge:
         with (
             self.open(case.reference_files, case.task, device) as reference,
             self.open(files, case.task, device) as candidate,
+            np.errstate(over="ignore", invalid="ignore"),  # a candidate may have diverged
         ):
             return equal_moments(candidate, reference, remembering(case.task), seed, case.configuration)
 

@@ -161,7 +161,8 @@ def _plain_trace(one: Trace) -> dict[str, Any]:
 
 def _lean(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """In single precision where that loses nothing: most come from single precision."""
-    halves = {name: array.astype(np.float32) for name, array in arrays.items()}
+    with np.errstate(over="ignore"):  # what is too large for it becomes infinite, and stays as it is
+        halves = {name: array.astype(np.float32) for name, array in arrays.items()}
     return {
         name: half if np.array_equal(half, arrays[name], equal_nan=True) else arrays[name]
         for name, half in halves.items()
