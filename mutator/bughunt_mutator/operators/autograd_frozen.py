@@ -28,8 +28,8 @@ from bughunt_mutator.source import SourceFile
     ),
     repair="Freeze only what is meant to stay.",
     mechanism=(
-        "The condition catches far more than it should, and only biases and the like still learn."
-        " They can shift and scale features a little, which is why the loss moves at all."
+        "The condition catches far more than it should, and at most biases and the like still learn."
+        " They can shift and scale features a little, which is all that may move the loss."
     ),
     evidence=(TRAIN_CHECK,),
     examples=(
@@ -47,6 +47,13 @@ from bughunt_mutator.source import SourceFile
             after=(
                 'for p in (p for n, p in net.named_parameters() if "bias" not in n):\n'
                 "    p.requires_grad_(False)\n",
+            ),
+        ),
+        Example(
+            before="for layer in net.layers:\n    layer.base.requires_grad_(False)\n",
+            after=(
+                'for layer in (p for n, p in net.named_parameters() if "bias" not in n):\n'
+                "    layer.requires_grad_(False)\n",
             ),
         ),
         Example(
@@ -95,6 +102,8 @@ def freezes(f: SourceFile, body: cst.BaseSuite) -> bool:
 def whole_model(f: SourceFile, node: cst.For) -> Iterator[Proposal]:
     """A loop over one part that becomes one over all parts."""
     call = node.iter
+    if isinstance(call, cst.Attribute):
+        yield from all_layers(f, node, call)
     if not isinstance(call, cst.Call) or last_name(call.func) != "parameters" or not freezes(f, node.body):
         return
     part = call.func.value if isinstance(call.func, cst.Attribute) else None
@@ -103,6 +112,20 @@ def whole_model(f: SourceFile, node: cst.For) -> Iterator[Proposal]:
         model = f.text(part.value)
         new = f'({p} for {n}, {p} in {model}.named_parameters() if "bias" not in {n})'
         yield Proposal(edits=(f.replace(call, new),))
+
+
+def all_layers(f: SourceFile, node: cst.For, layers: cst.Attribute) -> Iterator[Proposal]:
+    """A loop that freezes one part of each layer and becomes one over all parameters."""
+    if not isinstance(node.target, cst.Name) or not freezes(f, node.body):
+        return
+    each = node.target.value
+    frozen = f.text(node.body).strip()
+    part = frozen.partition(".requires_grad")[0]
+    if not part.startswith(f"{each}.") or not isinstance(node.body, cst.IndentedBlock):
+        return
+    every = f'(p for n, p in {f.text(layers.value)}.named_parameters() if "bias" not in n)'
+    line = node.body.body[0]
+    yield Proposal(edits=(f.replace(layers, every), f.replace(line, each + frozen.removeprefix(part))))
 
 
 @operator(

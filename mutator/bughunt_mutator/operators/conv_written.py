@@ -9,13 +9,16 @@ import libcst as cst
 from bughunt_mutator.operator import Example, Proposal, operator
 from bughunt_mutator.operators._look import (
     ancestors,
+    assigned,
     function_of,
+    inside,
     mentions,
+    names_in,
     number,
     operation,
     orphans,
 )
-from bughunt_mutator.operators._look_parts import says
+from bughunt_mutator.operators._look_parts import resolved, says
 from bughunt_mutator.operators._sources import TAXONOMY
 from bughunt_mutator.source import SourceFile
 
@@ -63,6 +66,16 @@ def goes_back(f: SourceFile, node: cst.CSTNode) -> bool:
             ),
         ),
         Example(
+            before=(
+                "def largest(x):\n    top = x.max(1)\n    winners = x == top\n\n    def pull(g):\n"
+                "        return g * winners\n\n    return top, pull\n"
+            ),
+            after=(
+                "def largest(x):\n    top = x.max(1)\n    winners = x <= top\n\n    def pull(g):\n"
+                "        return g * winners\n\n    return top, pull\n",
+            ),
+        ),
+        Example(
             before="def pool_backward(dx, where, g):\n    dx.scatter_(2, where, g)\n    return dx\n",
             after=("def pool_backward(dx, where, g):\n    dx.add_(g)\n    return dx\n",),
         ),
@@ -73,7 +86,8 @@ def goes_back(f: SourceFile, node: cst.CSTNode) -> bool:
     ),
 )
 def pool_spreads(f: SourceFile, node: cst.Comparison | cst.Call) -> Iterator[Proposal]:
-    if not goes_back(f, node) or not mentions(function_of(f, node), "pool", "window", "patches"):
+    pools = goes_back(f, node) and mentions(function_of(f, node), "pool", "window", "patches")
+    if not pools and not marks_winners(f, node):
         return
     if isinstance(node, cst.Comparison):
         (comparison, *others) = node.comparisons
@@ -92,6 +106,17 @@ def pool_spreads(f: SourceFile, node: cst.Comparison | cst.Call) -> Iterator[Pro
     if scattering and isinstance(node.func, cst.Attribute) and len(given) == 3 and not orphans(f, given[1]):
         new = f"{f.text(node.func.value)}.add_({f.text(given[2])})"
         yield Proposal(edits=(f.replace(node, new),))
+
+
+def marks_winners(f: SourceFile, node: cst.CSTNode) -> bool:
+    """Whether a comparison with the largest value is kept for a backward pass inside its function."""
+    pair = assigned(f.statement(node)) if isinstance(node, cst.Comparison) else None
+    if pair is None or pair[1] is not node or not isinstance(pair[0], cst.Name):
+        return False
+    largest = resolved(f, node.comparisons[0].comparator)
+    pulls = [home for home in inside(function_of(f, node), cst.FunctionDef) if home is not f.function(node)]
+    kept = any(pair[0].value in names_in(home.body) for home in pulls)
+    return kept and operation(f, largest, "max", "amax") is not None
 
 
 @operator(

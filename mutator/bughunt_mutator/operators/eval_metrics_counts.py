@@ -55,6 +55,16 @@ BATCH_SIZES = ("batch", "batch_size", "batchsize", "bs", "eval_batch", "eval_bat
             ),
         ),
         Example(
+            before=(
+                "for x, y in zip(xs.split(cfg.rows), ys.split(cfg.rows)):\n"
+                '    total += ce(net(x), y, reduction="sum").item()\n'
+            ),
+            after=(
+                "for x, y in zip(xs.split(cfg.rows), ys.split(cfg.rows)):\n"
+                "    total += ce(net(x), y).item() * cfg.rows\n",
+            ),
+        ),
+        Example(
             before="for x, y in chunks(data, cfg.batch):\n    n += y.size(0)\n    m += y.shape[0]\n",
             after=(
                 "for x, y in chunks(data, cfg.batch):\n    n += cfg.batch\n    m += y.shape[0]\n",
@@ -69,6 +79,8 @@ BATCH_SIZES = ("batch", "batch_size", "batchsize", "bs", "eval_batch", "eval_bat
     ),
 )
 def fixed_batch_size(f: SourceFile, node: cst.Call | cst.Subscript) -> Iterator[Proposal]:
+    if isinstance(node, cst.Call):
+        yield from _full_batches(f, node)
     if not _counts_rows(f, node) or loop_of(f, node) is None:
         return
     above = f.parent.get(node)
@@ -85,6 +97,21 @@ def fixed_batch_size(f: SourceFile, node: cst.Call | cst.Subscript) -> Iterator[
             read = each.name if isinstance(each, cst.Param) else each
             yield Proposal(edits=(f.replace(node, f.text(read)),))
             return
+
+
+def _full_batches(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
+    """The mean loss of a batch times the size of a full one, instead of the sum over its rows."""
+    reduction, loop = keyword(node, "reduction"), loop_of(f, node)
+    item = f.parent.get(f.parent[node])
+    line = f.parent.get(item) if item is not None else None
+    added = isinstance(line, cst.AugAssign) and isinstance(line.operator, cst.AddAssign)
+    if reduction is None or "sum" not in f.text(reduction.value) or not isinstance(loop, cst.For):
+        return
+    sizes = [call.args[0].value for call in calls(loop.iter, "split") if len(call.args) == 1]
+    if added and isinstance(item, cst.Call) and operation(f, item, "item") and sizes:
+        end = f.span(item)[1]
+        edits = (f.delete_arg(node, reduction), f.edit(end, end, f" * {f.text(sizes[0])}"))
+        yield Proposal(edits=edits)
 
 
 def _counts_rows(f: SourceFile, node: cst.Call | cst.Subscript) -> bool:

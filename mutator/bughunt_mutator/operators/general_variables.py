@@ -78,7 +78,7 @@ def similar_name(f: SourceFile, node: cst.Name) -> Iterator[Proposal]:
     cst.Attribute,
     category="generative",
     difficulty=4,
-    symptom="Training is right, and what the model makes afterwards is a little off.",
+    symptom="Nothing fails, and what comes out is a little off.",
     hints=(
         "LOOK: print the numbers that one step of `{function}` uses beside those of the formula.",
         "WHERE: the attributes with nearly one name that `{function}` reads.",
@@ -86,7 +86,7 @@ def similar_name(f: SourceFile, node: cst.Name) -> Iterator[Proposal]:
     ),
     repair="Read the attribute that the formula names.",
     mechanism=(
-        "The class keeps two tables of one length, and one of them is shifted or transformed. Reading"
+        "Two tables of one length are kept, and one of them is shifted or transformed. Reading"
         " the other one is off by one step: results stay plausible and are wrong everywhere."
     ),
     evidence=(commit("lucidrains/denoising-diffusion-pytorch", "42158d6248a2eca9e22880acc5d42a09f2a5b84d"),),
@@ -101,13 +101,22 @@ def similar_name(f: SourceFile, node: cst.Name) -> Iterator[Proposal]:
                 "    def at(self, t):\n        return self.alphas_prev[t]\n",
             ),
         ),
+        Example(
+            "def f(seen, merits):\n    show(seen.next_values)\n    return merits + seen.values\n",
+            ("def f(seen, merits):\n    show(seen.next_values)\n    return merits + seen.next_values\n",),
+        ),
     ),
     counterexamples=(
         "class D:\n    def __init__(self, a):\n        self.alphas = a\n"
         "\n    def at(self, t):\n        return self.alphas[t]\n",
+        "def f(cfg, x):\n    return x * cfg.lr + cfg.last_lr\n",
     ),
 )
 def similar_attribute(f: SourceFile, node: cst.Attribute) -> Iterator[Proposal]:
+    other = neighbouring(f, node)
+    if other is not None:
+        yield Proposal((f.replace(node.attr, other),))
+        return
     home, function = f.class_(node), f.function(node)
     if home is None or function is None or function.name.value == "__init__":
         return
@@ -122,6 +131,17 @@ def similar_attribute(f: SourceFile, node: cst.Attribute) -> Iterator[Proposal]:
     ]
     for other in near[:1] if name in kept else ():
         yield Proposal((f.replace(node, f"self.{other}"),))
+
+
+def neighbouring(f: SourceFile, node: cst.Attribute) -> str | None:
+    """The attribute of the step after or before, where a function reads both of one object."""
+    home, above = f.function(node), f.parent[node]
+    if home is None or not isinstance(node.value, cst.Name) or not isinstance(above, cst.BinaryOperation):
+        return None
+    same = [each for each in inside(home.body, cst.Attribute) if f.text(each.value) == node.value.value]
+    near = {f"{word}_{node.attr.value}" for word in ("next", "previous", "prev", "last")}
+    settings = node.value.value in ("self", "cls", "cfg", "config", "args")
+    return next((each.attr.value for each in same if each.attr.value in near and not settings), None)
 
 
 @operator(

@@ -165,7 +165,7 @@ def preproc_skew(f: SourceFile, node: cst.Call | cst.BinaryOperation) -> Iterato
 
 def is_key(f: SourceFile, node: cst.CSTNode) -> bool:
     """Whether an expression becomes the key under which a result is kept."""
-    kept = says(f.module, "cache", "cached", "memo", "store", "stored")
+    kept = says(f.module, "cache", "cached", "memo", "store", "stored", "kept")
     target = holder(f, node)
     if target is not None:
         return kept and named(target, "key", "fingerprint", "digest")
@@ -177,6 +177,7 @@ def is_key(f: SourceFile, node: cst.CSTNode) -> bool:
 @operator(
     "stale-feature-cache",
     cst.Tuple,
+    cst.List,
     cst.FormattedString,
     category=CATEGORY,
     difficulty=4,
@@ -203,6 +204,10 @@ def is_key(f: SourceFile, node: cst.CSTNode) -> bool:
             after=('cache_key = f"{name}"\nx = cache[cache_key]\n',),
         ),
         Example(
+            before="def key_of(name, step):\n    return digest([name, dict(step.settings)])\n\nkept = {}\n",
+            after=("def key_of(name, step):\n    return digest([name])\n\nkept = {}\n",),
+        ),
+        Example(
             before="def cache_key(a, b, c):\n    return hash((a, b, c))\n",
             after=(
                 "def cache_key(a, b, c):\n    return hash((a, c))\n",
@@ -212,10 +217,10 @@ def is_key(f: SourceFile, node: cst.CSTNode) -> bool:
     ),
     counterexamples=("key = (user, window)\n", "pair = (a, b)\nx = cache[a]\n"),
 )
-def stale_cache(f: SourceFile, node: cst.Tuple | cst.FormattedString) -> Iterator[Proposal]:
+def stale_cache(f: SourceFile, node: cst.Tuple | cst.List | cst.FormattedString) -> Iterator[Proposal]:
     if not is_key(f, node):
         return
-    if isinstance(node, cst.Tuple):
+    if isinstance(node, cst.Tuple | cst.List):
         parts = [element.value for element in node.elements]
         for place, part in enumerate(parts):
             lines = tidy(f, part) if place and names_in(part) else None
@@ -223,6 +228,9 @@ def stale_cache(f: SourceFile, node: cst.Tuple | cst.FormattedString) -> Iterato
                 continue
             left = [f.text(each) for each in parts if each is not part]
             inner = ", ".join(left)
+            if isinstance(node, cst.List):
+                yield Proposal(edits=(*lines, f.replace(node, f"[{inner}]")))
+                continue
             written = f"({inner})" if node.lpar else inner
             yield Proposal(edits=(*lines, f.replace(node, written if len(left) > 1 else inner)))
         return
