@@ -209,6 +209,14 @@ def test_one_pass_shows_every_row_once(program, seed):
     assert epochs[0] != epochs[1]
 
 
+def test_every_pass_leaves_out_others(program, seed):
+    click = (torch.arange(400) % 4 == 0).long()
+    passes = _batches(program, click, 2, seed, batch=400, negatives=0.35)
+    first, second = (set(rows.tolist()) for rows in passes)
+    assert first & second >= set(range(0, 400, 4))
+    assert first != second
+
+
 def test_each_impression_keeps_its_click(program, seed):
     # all in one batch, whose loss does not depend on their order
     rows = _rows(seed)
