@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 from proving.ground import File, Found, Ground, found_of, held_out, rests_on
-from proving.ledger import Ledger, judge_digest
+from proving.ledger import Ledger
 from proving.page import page, told
 
 from bughunt import references
@@ -65,9 +65,7 @@ def tidied() -> list[Found]:
     """Every verdict of this judge on the references as they are; the ledger keeps nothing else."""
     ledger = Ledger()
     every = [references.load(slug) for slug in references.slugs()]
-    fresh = ledger.fresh(
-        {rests_on(one, tests=tests) for one in every for tests in (True, False)}, judge_digest()
-    )
+    fresh = ledger.fresh({rests_on(one, tests=tests) for one in every for tests in (True, False)})
     ledger.write(fresh)
     return [found_of(line) for line in fresh if "outcome" in line]
 

@@ -198,13 +198,14 @@ class Ground:
 
     def judged(self, file: File, case: Case, device: str = "cpu") -> Found:
         """The verdict, remembered for this very judge."""
-        of, judge = rests_on(references.load(file.reference)), judge_digest()
+        of = rests_on(references.load(file.reference))
         what = [dict(file.files), asdict(_stripped(case)), self.thorough, device]
-        key = digest("judged", what, of, judge)
+        key = digest("judged", what, of)
         line = self.ledger.get(key)
         if line is None:
             about = {"right": file.right, "name": file.name, "proof": file.proof, "row": file.row}
-            self._put(file, key, {**about, **self._judge(file, case), "of": of, "judge": judge})
+            found = self._judge(file, case)
+            self._put(file, key, {**about, **found, "of": of, "judge": judge_digest(tuple(found["layers"]))})
             line = self.ledger.get(key)
         return found_of(line or {})
 

@@ -1,14 +1,15 @@
 """What the proving ground has found so far: one line of JSON a finding, in a file that is kept with the code.
 
 A finding names by hashes all that it rests on: the program, its reference with task and tests, and for a
-verdict the modules of the judge that decide. Those of another reference or judge are stale: they are passed
-over, and dropped when the file is next written whole.
+verdict the modules of the judge that had a say. Those of another reference or judge are stale: they are
+passed over, and dropped when the file is next written whole.
 """
 
 import ast
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ DECIDING = (
     "lending",
     "mapping",
     "models",
-    "moments",
     "pinning",
 )
+RARELY = ("moments",)  # asked: a layer of its own
 MEASURED = ROOT / "benchmarks" / "measured" / "verdicts.jsonl"
 
 
@@ -36,9 +37,16 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def judge_digest() -> str:
-    """Of the modules that decide, without comments, docstrings and layout."""
-    return digest(*(_bare((JUDGE / f"{name}.py").read_text(encoding="utf-8")) for name in DECIDING))
+@cache
+def judge_digest(layers: Collection[str] = ()) -> str:
+    """Of the modules that decide where these layers have a say, without comments, docstrings and layout."""
+    names = (*DECIDING, *(name for name in RARELY if name in layers))
+    return digest(*(_bare((JUDGE / f"{name}.py").read_text(encoding="utf-8")) for name in names))
+
+
+def is_of_this_judge(finding: Mapping[str, Any]) -> bool:
+    """Whether the judge would come to it again; what is no verdict does not rest on it."""
+    return "judge" not in finding or finding["judge"] == judge_digest(tuple(finding["layers"]))
 
 
 def _bare(text: str) -> str:
@@ -60,7 +68,8 @@ class Ledger:
         return iter(self._known.values())
 
     def get(self, key: str) -> Mapping[str, Any] | None:
-        return self._known.get(key)
+        line = self._known.get(key)
+        return line if line and is_of_this_judge(line) else None
 
     def put(self, key: str, finding: Mapping[str, Any]) -> None:
         """Add a finding, on the disk too."""
@@ -70,10 +79,9 @@ class Ledger:
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line, sort_keys=True) + "\n")
 
-    def fresh(self, rests_on: Collection[str], judge: str) -> list[Mapping[str, Any]]:
+    def fresh(self, rests_on: Collection[str]) -> list[Mapping[str, Any]]:
         """The findings on references as they are, and of this judge where a verdict is among them."""
-        lines = (line for line in self._known.values() if line["of"] in rests_on)
-        return [line for line in lines if line.get("judge", judge) == judge]
+        return [line for line in self._known.values() if line["of"] in rests_on and is_of_this_judge(line)]
 
     def write(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """These findings and no others, sorted so that a change shows as one."""

@@ -177,6 +177,22 @@ def test_moments_accept_other_draws_and_see_another_distribution(zygote):
     assert not compare(zygote, gradients_add_up, how=equal_moments)
 
 
+def test_moments_accept_batches_that_are_come_to_in_another_way(zygote):
+    drawn = "rows = torch.randint(len(inputs), (cfg.batch,), generator=rng)"
+    shuffled = changed(drawn, "rows = torch.rand(len(inputs), generator=rng).argsort()[: cfg.batch]")
+    without = TEXT.replace(drawn, "rows = torch.randperm(len(inputs), generator=rng)[: cfg.batch]")
+    assert not compare(zygote, shuffled, without).passed
+    assert compare(zygote, shuffled, without, how=equal_moments)
+    wrongs = {
+        "sorted rows": shuffled.replace("torch.rand(len(inputs), generator=rng)", "inputs.sum(1)"),
+        "sum for mean": shuffled.replace(".mean()", ".sum()"),
+        "less noise": shuffled.replace("nn.Dropout(drop)", "nn.Dropout(0.0)"),
+        "gradients add up": shuffled.replace("        optimizer.zero_grad()\n", ""),
+        "another rate": shuffled.replace("lr=cfg.lr", "lr=1.1 * cfg.lr"),
+    }
+    assert [name for name, text in wrongs.items() if compare(zygote, text, without, how=equal_moments)] == []
+
+
 def test_clouds_are_told_apart_by_mean_and_by_spread():
     rng = np.random.default_rng(0)
     cloud, same = rng.normal(1.0, 0.5, (24, 50)), rng.normal(1.0, 0.5, (24, 50))

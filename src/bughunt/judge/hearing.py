@@ -67,8 +67,9 @@ class Hearing:
             if tests:
                 self._run_waiting_tests()
         if tests and trains and curves and self._moments_could_decide():
+            parted = max(one.first_step or 1 for one in self._differentials)
             self._moments = self._judge.equal_moments(
-                self._files, self._case, self._seeds[0], device=self._device
+                self._files, self._case, self._seeds[0], parted=parted, device=self._device
             )
         if trains and curves:
             self._measure_others()

@@ -152,14 +152,19 @@ class Judge:
         with self.open(files, task, where) as candidate:
             return pinned_differential(candidate, ours, task, seed, configuration, device=where)
 
-    def equal_moments(self, files: Files, case: Case, seed: int, *, device: str | None = None) -> bool:
-        """Whether a program's first steps are the reference's on average over random draws."""
+    def equal_moments(
+        self, files: Files, case: Case, seed: int, *, parted: int = 1, device: str | None = None
+    ) -> bool:
+        """Whether a program's first steps, the one among them at which single runs part, are the reference's
+        on average over random draws.
+        """
         with (
             self.open(case.reference_files, case.task, device) as reference,
             self.open(files, case.task, device) as candidate,
             np.errstate(over="ignore", invalid="ignore"),  # a candidate may have diverged
         ):
-            return equal_moments(candidate, reference, remembering(case.task), seed, case.configuration)
+            where = (remembering(case.task), seed, case.configuration)
+            return equal_moments(candidate, reference, *where, parted=parted)
 
     @contextmanager
     def _familiar(self, files: Files, case: Case, device: str | None) -> Iterator[Program]:
