@@ -110,8 +110,10 @@ def pool_spreads(f: SourceFile, node: cst.Comparison | cst.Call) -> Iterator[Pro
 
 def marks_winners(f: SourceFile, node: cst.CSTNode) -> bool:
     """Whether a comparison with the largest value is kept for a backward pass inside its function."""
-    pair = assigned(f.statement(node)) if isinstance(node, cst.Comparison) else None
-    if pair is None or pair[1] is not node or not isinstance(pair[0], cst.Name):
+    pair = assigned(f.statement(node))
+    if not isinstance(node, cst.Comparison) or pair is None or pair[1] is not node:
+        return False
+    if not isinstance(pair[0], cst.Name):
         return False
     largest = resolved(f, node.comparisons[0].comparator)
     pulls = [home for home in inside(function_of(f, node), cst.FunctionDef) if home is not f.function(node)]

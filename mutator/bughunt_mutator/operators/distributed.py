@@ -309,9 +309,9 @@ def clip_per_rank(f: SourceFile, node: cst.SimpleStatementLine) -> Iterator[Prop
     value = pair[1] if pair is not None else called(node)
     if not isinstance(value, cst.Call):
         return
-    own = kept_apart(f, node)
-    if own is not None:
-        yield Proposal(edits=(own,))
+    apart = kept_apart(f, node)
+    if apart is not None:
+        yield Proposal(edits=(apart,))
         return
     lines, place = neighbours(f, node)
     if pieces(last_name(value.func)) >= {"clip"}:

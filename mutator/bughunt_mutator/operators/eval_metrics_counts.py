@@ -330,10 +330,10 @@ def _exp_of_quotient(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
                 mean = f.replace(node, bare(f, node.args[0].value))
                 yield Proposal(edits=(mean, f.replace(factor, f"{exp}({f.text(factor)})")))
                 return
-        each = _summed_losses(f, line.value)
-        if each is not None:
+        losses = _summed_losses(f, line.value)
+        if losses is not None:
             mean = f.replace(node, bare(f, node.args[0].value))
-            yield Proposal(edits=(mean, f.replace(each, f"{closed(f.text(each))}.exp()")))
+            yield Proposal(edits=(mean, f.replace(losses, f"{closed(f.text(losses))}.exp()")))
             return
 
 
