@@ -44,6 +44,9 @@ def picked_by_hand(f: SourceFile, node: cst.Call) -> bool:
         return False
     picks = [operation(f, call, "gather") for call in inside(home, cst.Call)]
     negated = any(isinstance(each.operator, cst.Minus) for each in inside(home, cst.UnaryOperation))
+    chances = [operation(f, call, "exp") for call in inside(home, cst.Call)]
+    if any(op is not None and f.text(op.subject) == f.text(pair[0]) for op in chances):
+        return False
     return negated and any(op is not None and f.text(op.subject) == f.text(pair[0]) for op in picks)
 
 
@@ -94,6 +97,8 @@ def picked_by_hand(f: SourceFile, node: cst.Call) -> bool:
         "from torch import nn\nnet = nn.Sequential(a, nn.LogSoftmax(dim=1))\n",
         "y = x.log_softmax(-1)\n",
         "def chance(z, y):\n    logp = z.log_softmax(-1)\n    return logp.gather(1, y).sum()\n",
+        "def loss(z, a, gain):\n    logp = z.log_softmax(-1)\n    entropy = -(logp.exp() * logp).sum()\n"
+        "    return -(logp.gather(1, a) * gain).mean() - entropy\n",
     ),
 )
 def raw_likelihood(f: SourceFile, node: cst.Call) -> Iterator[Proposal]:
