@@ -169,8 +169,8 @@ def test_rows_that_are_compared_on_are_not_learned_from(program, seed):
     for some, found in ((data, first), (other, second)):
         curve = _by_hand(some, setting, 0, 3, 16, seed)
         assert [score for _, _, score in found["entries"]] == pytest.approx([curve[0], curve[2]], rel=1e-6)
-    mixed = {**data, "labels": np.random.default_rng(seed).permutation(data["labels"])}
-    assert _search(program, mixed, seed=seed)["best"][2] > 0.9
+    misleading = {**data, "labels": (data["labels"] + 1) % 3}
+    assert _search(program, misleading, seed=seed)["best"][2] > 0.9
 
 
 def test_the_same_seed_gives_the_same_search(program, seed):
