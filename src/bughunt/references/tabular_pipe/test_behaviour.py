@@ -235,7 +235,7 @@ def test_the_reported_loss_is_that_of_the_batch_before_its_update(program, seed)
     losses = program.train(model, given, seed, **config).next(2)
     chance = torch.as_tensor(program.predict(model, given)).double()
     expected = -torch.where(given["label"] > 0, chance, 1 - chance).log().mean()
-    assert losses == pytest.approx([float(expected)] * 2, rel=1e-2)
+    assert losses == pytest.approx([float(expected)] * 2, rel=3e-2)
 
 
 def test_one_pass_shows_every_row_once(program, seed):

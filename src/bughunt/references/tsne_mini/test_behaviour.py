@@ -177,7 +177,7 @@ def test_the_map_stays_around_the_origin(program, seed):
 def test_the_divergence_falls_once_nothing_is_exaggerated(program, seed):
     _, losses = _trained(program, seed, _points(seed), steps=120, lr=20.0)
     assert losses[-1] < losses[29] - 0.05
-    assert losses[-1] < 0.3 * losses[0]
+    assert losses[-1] < 0.6 * losses[0]
 
 
 @pytest.mark.parametrize("neighbours", [1, 4])
