@@ -286,7 +286,8 @@ def test_dropout_is_on_while_training(program: Program, seed: int) -> None:
         program.seed(noise)
         return run.next()[0]
 
-    assert abs(second_loss(0.4, 1) - second_loss(0.4, 2)) > 1e-4
+    found = [second_loss(0.4, noise) for noise in range(4)]  # two may come close by chance
+    assert max(found) - min(found) > 1e-4
     assert second_loss(0.0, 1) == second_loss(0.0, 2)
 
 
