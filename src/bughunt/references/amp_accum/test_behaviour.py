@@ -71,6 +71,24 @@ def test_the_reported_loss_is_the_mean_over_known_labels(program: Program, seed:
         assert reported == pytest.approx([expected] * 2, rel=1e-4)
 
 
+def test_gradients_are_those_of_the_mean_over_known_labels(program: Program, seed: int) -> None:
+    data, model = rows(seed), program.build(seed=seed, **EXACT)
+    state = program.state(model)
+    program.load_state(model, {n: 0 * v for n, v in state.items() if n.endswith("bias")})
+    shapes = ((64, 144), (64, 64), (10, 64))
+    found = [next(value for value in state.values() if value.shape == shape) for shape in shapes]
+    *inner, head = (value.clone().requires_grad_() for value in found)
+    x = (data["images"].flatten(1).float() / 255 - 0.4) / 0.2
+    for weight in inner:
+        x = F.gelu(F.layer_norm(F.linear(x, weight), (64,)))
+    F.cross_entropy(F.linear(x, head), data["labels"], ignore_index=-1).backward()
+    program.watch_gradients(model, True)
+    program.train(model, data, seed, **EXACT, first_scale=512.0).next()
+    for weight in (*inner, head):
+        (scaled,) = [g for g in program.gradients(model).values() if g.shape == weight.shape]
+        assert (scaled / 512 - weight.grad).norm() <= 1e-3 * weight.grad.norm()
+
+
 def test_unknown_labels_teach_nothing(program: Program, seed: int) -> None:
     data = rows(seed)
     known = data["labels"] >= 0
@@ -240,6 +258,13 @@ def test_the_rate_climbs_and_falls(program: Program) -> None:
     assert rates[60] == pytest.approx(0.3)
     assert rates[110] == pytest.approx(0.1)
     assert rates[35] == pytest.approx(0.1 + 0.4 * (1 + math.sqrt(0.5)) / 2)
+
+
+def test_the_head_starts_small_and_unlike(program: Program, seed: int) -> None:
+    state = program.state(program.build(seed=seed))
+    (head,) = [value for value in state.values() if value.shape == (10, 64)]
+    assert 0 < head.std() < 0.1
+    assert head.unique().numel() > 0.9 * head.numel()
 
 
 def test_a_fresh_model_has_no_opinion(program: Program, seed: int) -> None:

@@ -328,6 +328,25 @@ def test_updates_are_those_of_torch(program, seed):
         )
 
 
+def test_gradients_are_those_of_the_reported_loss(program, seed):
+    config = {**SMALL, "dropout": 0.0, "validation": 0.5, "batch": 1000}
+    data, model = glyphs(ROWS, seed), program.build(seed=seed, **config)
+    state = program.state(model)
+    leaves = {
+        n: state[f"fast.{n}"].clone().requires_grad_() for n in ("hidden.weight", "head.weight", "head.bias")
+    }
+    (images, labels), _ = program.call("split", data, program.call("Config", keep=True, validation=0.5))
+    x = (images.flatten(1).float() / 255 - 0.4) / 0.2
+    h = torch.nn.functional.batch_norm(x @ leaves["hidden.weight"].T, None, None, training=True).relu()
+    scores = torch.nn.functional.linear(h, leaves["head.weight"], leaves["head.bias"])
+    torch.nn.functional.cross_entropy(scores, labels).backward()
+    program.watch_gradients(model, True)
+    program.train(model, data, seed, **config).next()
+    found = program.gradients(model)
+    for name, leaf in leaves.items():
+        assert (found[f"fast.{name}"] - leaf.grad).norm() <= 1e-3 * leaf.grad.norm(), name
+
+
 def test_running_statistics_move_slowly(program, seed):
     data = glyphs(ROWS, 5)
     config = {**SMALL, "batch": 1000, "lr": 0.0, "save_every": 100, "weight_decay": 0.0, "dropout": 0.6}

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from bughunt.references.ddpm_moons.task import moons
 
@@ -99,6 +100,26 @@ def test_a_gradient_belongs_to_this_batch_only(program, task, seed):
     assert sizes[-1] < 3 * sizes[0]
 
 
+def test_the_gradient_is_the_slope_of_the_reported_loss(program, task, seed):
+    config = {**task.small, "lr": 0.0}
+    model, data = program.build(seed=seed, **config), task.data(seed).train
+    program.watch_gradients(model, True)
+    start = program.state(model)
+
+    def reported(state):
+        """Of the same batch, levels and noise each time."""
+        program.load_state(model, state)
+        run = program.train(model, data, seed, **config)
+        program.seed(seed)
+        return run.next()[0]
+
+    reported(start)
+    gradient = program.gradients(model)
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+    ends = [reported({n: start[n] + way / length * g for n, g in gradient.items()}) for way in (0.01, -0.01)]
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx(length, rel=0.05)
+
+
 def test_the_first_update_is_as_large_as_the_learning_rate(program, task, seed):
     config = {**task.small, "lr": 0.01}
     model = program.build(seed=seed, **config)
@@ -178,6 +199,29 @@ def test_the_guess_depends_on_point_and_level(program, seed):
     first, last = (program.call("guess_noise", model, points, torch.full((30,), t)) for t in (0, 39))
     assert (first - last).abs().mean() > 1e-3
     assert first.std(dim=0).min() > 1e-3
+
+
+def test_the_guess_is_that_of_the_same_layers_put_together_by_hand(program, seed):
+    model, points, t = program.build(seed=seed), _points(seed), torch.arange(30)
+    state = program.state(model)
+    program.load_state(model, {n: torch.zeros_like(v) for n, v in state.items() if n.endswith("bias")})
+
+    def of(*shape):
+        return [value for value in state.values() if tuple(value.shape) == shape]
+
+    expected = points @ of(64, 2)[0].T + program.call("code", t, 24) @ of(64, 24)[0].T
+    for weight in of(64, 64)[:2]:
+        expected = F.silu(expected) @ weight.T
+    expected = F.silu(expected) @ of(2, 64)[0].T
+    torch.testing.assert_close(program.call("guess_noise", model, points, t), expected, atol=1e-5, rtol=1e-3)
+
+
+def test_a_guess_may_be_shifted_as_a_whole(program, seed):
+    model = program.build(seed=seed)
+    shifts = {n: torch.full_like(v, n.endswith("bias")) for n, v in program.state(model).items()}
+    program.load_state(model, {n: v for n, v in shifts.items() if n.endswith(("bias", "weight"))})
+    found = program.call("guess_noise", model, _points(seed), torch.arange(30))
+    assert torch.equal(found, torch.ones(30, 2))
 
 
 def test_every_row_meets_levels_of_its_own(program, task, seed):

@@ -88,20 +88,30 @@ def test_the_first_thin_matrix_starts_on_the_scale_of_its_input(program: Program
         assert value.std().item() == pytest.approx(1 / math.sqrt(inputs), rel=0.1)
 
 
+def folded(thin: dict[str, Tensor], seed: int, alpha: float, rank: int) -> list[tuple[Tensor, Tensor]]:
+    """The base with these adapters, folded in by hand."""
+    layers = []
+    for weight, bias in base(seed):
+        up = next(value for value in thin.values() if value.shape == (len(weight), rank))
+        down = next(value for value in thin.values() if value.shape == (rank, weight.size(1)))
+        layers.append((weight + alpha / rank * up @ down, bias))
+    return layers
+
+
+def drawn(program: Program, model: Model, seed: int) -> dict[str, Tensor]:
+    """Random adapters, after they have been put in."""
+    rng = torch.Generator().manual_seed(seed)
+    thin = program.call("save_adapters", model)
+    found = {name: 0.1 * torch.randn(value.shape, generator=rng) for name, value in thin.items()}
+    program.call("load_adapters", model, found)
+    return found
+
+
 def changed(
     program: Program, model: Model, seed: int, alpha: float, rank: int
 ) -> list[tuple[Tensor, Tensor]]:
     """The base with random adapters put in, folded in by hand."""
-    rng = torch.Generator().manual_seed(seed)
-    thin = program.call("save_adapters", model)
-    drawn = {name: 0.1 * torch.randn(value.shape, generator=rng) for name, value in thin.items()}
-    program.call("load_adapters", model, drawn)
-    layers = []
-    for weight, bias in base(seed):
-        up = next(value for value in drawn.values() if value.shape == (len(weight), rank))
-        down = next(value for value in drawn.values() if value.shape == (rank, weight.size(1)))
-        layers.append((weight + alpha / rank * up @ down, bias))
-    return layers
+    return folded(drawn(program, model, seed), seed, alpha, rank)
 
 
 @pytest.mark.parametrize(("alpha", "rank"), [(9.0, 6), (2.0, 5), (7.0, 7)])
@@ -236,6 +246,19 @@ def test_updates_follow_the_gradients(program: Program, seed: int, max_norm: flo
         after = program.call("save_adapters", model)
         for name, leaf in leaves.items():
             torch.testing.assert_close(after[name], leaf.detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_gradients_are_those_of_the_reported_loss(program: Program, seed: int) -> None:
+    model, data = program.build(seed=seed, **WHOLE), rows(seed)
+    thin = {name: value.requires_grad_() for name, value in drawn(program, model, seed).items()}
+    loss = F.cross_entropy(plain(data["images"], folded(thin, seed, 9.0, 6)), data["labels"])
+    loss.backward()
+    program.watch_gradients(model, True)
+    reported = program.train(model, data, seed, **WHOLE).next()[0]
+    assert reported == pytest.approx(loss.item(), rel=1e-3)
+    found = program.gradients(model)
+    for name, value in thin.items():
+        assert (found[name] - value.grad).norm() <= 1e-3 * value.grad.norm(), name
 
 
 def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:

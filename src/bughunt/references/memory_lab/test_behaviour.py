@@ -308,6 +308,23 @@ def test_updates_follow_the_gradients(program: Program, seed: int) -> None:
         torch.testing.assert_close(after[name], value, atol=1e-5, rtol=1e-3)
 
 
+def test_the_gradient_is_the_slope_of_the_reported_loss(program: Program, seed: int) -> None:
+    cfg = {**STILL, "lr": 0.0, "batch": 90}
+    model = program.build(seed=seed, **cfg)
+    program.watch_gradients(model, True)
+    start = program.state(model)
+
+    def reported(state: dict[str, Tensor]) -> float:
+        program.load_state(model, state)
+        return program.train(model, some(seed), seed, **cfg).next()[0]
+
+    reported(start)
+    gradient = program.gradients(model)
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+    ends = [reported({n: start[n] + way / length * g for n, g in gradient.items()}) for way in (0.05, -0.05)]
+    assert (ends[0] - ends[1]) / 0.1 == pytest.approx(length, rel=0.05)
+
+
 def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:
     cfg = {**STILL, "lr": 0.0, "batch": 90}
     model = program.build(seed=seed, **cfg)

@@ -168,6 +168,23 @@ def test_updates_are_those_of_torch(program, seed, max_norm):
             assert np.allclose(after[name], leaf.detach().numpy(), atol=1e-5), name
 
 
+def test_a_slight_gradient_is_left_at_its_length(program, seed):
+    data = {**_glyphs(ROWS, seed), "labels": np.full(ROWS, 3)}
+    config = {**WHOLE, "lr": 0.01, "max_norm": 1.0}
+    model = program.build(seed=seed, **config)
+    sure = list(program.state(model))[-1]
+    program.load_state(model, {sure: 20.0 * (np.arange(10) == 3)})
+    leaves = {name: torch.nn.Parameter(torch.tensor(value)) for name, value in _state(program, model).items()}
+    _, to = program.call("gradients", model, data["images"], data["labels"])
+    for name, leaf in leaves.items():
+        leaf.grad = torch.tensor(np.asarray(to[name]))
+    torch.optim.Adam(list(leaves.values()), lr=0.01, betas=(0.9, 0.98)).step()
+    program.train(model, data, seed, **config).next()
+    after = _state(program, model)
+    for name, leaf in leaves.items():  # so slight that Adam's epsilon tells the length
+        assert np.allclose(after[name], leaf.detach().numpy(), atol=1e-5), name
+
+
 def test_the_rate_climbs_and_falls(program):
     cfg = program.call("Config", keep=True, steps=110, warmup=10, lr=0.5, last_lr=0.2)
     rates = [program.call("learning_rate", step, cfg) for step in range(111)]

@@ -167,6 +167,28 @@ def test_updates_are_those_of_one_process(program: Program, seed: int, world: in
             torch.testing.assert_close(found, leaf.detach(), atol=2e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize(("sure", "max_norm"), [(17.0, 1.0), (0.0, 1e-6)], ids=["slight", "clipped"])
+def test_gradients_are_as_long_as_those_of_one_process(
+    program: Program, seed: int, sure: float, max_norm: float
+) -> None:
+    data = {**glyphs(ROWS, seed), "labels": torch.full((ROWS,), 3)}
+    config = {**SMALL, "batch": 1000, "lr": 0.01, "weight_decay": 0.0, "max_norm": max_norm}
+    model = program.build(seed=seed, **config)
+    certain = sure * (torch.arange(10) == 3).float()
+    state = program.state(model)
+    program.load_state(model, {name: certain for name, value in state.items() if value.shape == (10,)})
+    leaves = [torch.nn.Parameter(value) for value in replicas(program, model)[0]]
+    oracle = torch.optim.AdamW(leaves, lr=0.01, betas=(0.9, 0.98), weight_decay=0.0)
+    x = (data["images"].flatten(1).float() / 255 - 0.4) / 0.2
+    scores = F.linear(torch.tanh(F.linear(x, leaves[0], leaves[1])), leaves[2], leaves[3])
+    F.cross_entropy(scores, data["labels"]).backward()
+    torch.nn.utils.clip_grad_norm_(leaves, max_norm)
+    oracle.step()  # gradients are so short that Adam's epsilon tells their length
+    program.train(model, data, seed, **config).next()
+    for leaf, found in zip(leaves, replicas(program, model)[-1], strict=True):
+        torch.testing.assert_close(found, leaf.detach(), atol=1e-4, rtol=1e-3)
+
+
 def test_the_reported_loss_is_the_mean_over_all_rows(program: Program, seed: int) -> None:
     data, config = glyphs(ROWS, seed), {**SMALL, "world": 3, "batch": 9, "lr": 0.0, "steps": 4}
     model = program.build(seed=seed, **config)
