@@ -252,6 +252,22 @@ def test_the_network_normalises_what_it_is_given(program: Program, task: Task, s
     torch.testing.assert_close(program.call_method(model, "__call__", scaled), base, atol=1e-4, rtol=1e-3)
 
 
+def test_answers_are_those_of_the_same_layers_put_together_by_hand(program: Program, seed: int) -> None:
+    model = program.build(seed=seed)
+    state = program.state(model)
+    (name,) = [name for name, value in state.items() if value.dim() == 2]
+    head = noise(seed, *state[name].shape) - 0.5
+    program.load_state(model, {name: head})
+    program.train_mode(model, False)
+    x = noise(seed, 5, 3, 14, 14)
+    found = program.call_method(model, "__call__", x)
+    for shape in ((12, 3, 3, 3), (20, 12, 3, 3), (28, 20, 3, 3)):
+        (kernel,) = [value for value in state.values() if value.shape == shape]
+        x = F.conv2d(x if shape[1] == 3 else F.max_pool2d(x, 2), kernel, padding=1)
+        x = torch.relu(x / math.sqrt(1 + 1e-5))  # what a norm does that has not seen anything
+    torch.testing.assert_close(found, x.flatten(1) @ head.T, atol=1e-4, rtol=1e-3)
+
+
 def test_the_reported_loss_is_that_of_the_batch(program: Program, seed: int) -> None:
     cfg = {**PLAIN, "batch": ROWS, "peak_lr": 0.0}
     model = program.build(seed=seed, **cfg)
@@ -308,6 +324,26 @@ def test_updates_are_those_of_torch(program: Program, task: Task, seed: int) -> 
     after = program.state(model)
     for name, parameter in params.items():
         torch.testing.assert_close(after[name], parameter.detach(), atol=1e-4, rtol=1e-3)
+
+
+def test_the_gradient_is_the_slope_of_the_reported_loss(program: Program, seed: int) -> None:
+    cfg = {**PLAIN, "batch": ROWS, "peak_lr": 0.0}
+    model = program.build(seed=seed, **cfg)
+    program.watch_gradients(model, True)
+    start = program.state(model)
+
+    def reported(state: dict[str, Tensor]) -> float:
+        """Of the same batch each time."""
+        program.load_state(model, state)
+        run = program.train(model, packs(ROWS, seed), seed, **cfg)
+        program.seed(seed)
+        return run.next()[0]
+
+    reported(start)
+    gradient = program.gradients(model)
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+    ends = [reported({n: start[n] + way / length * g for n, g in gradient.items()}) for way in (0.01, -0.01)]
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx(length, rel=0.05)
 
 
 def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:

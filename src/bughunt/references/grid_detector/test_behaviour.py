@@ -210,6 +210,28 @@ def test_a_fresh_model_knows_nothing_yet(program: Program, seed: int) -> None:
     assert raw[:, 1:].abs().max() <= 1.0
 
 
+def test_the_head_starts_small_and_unlike(program: Program, seed: int) -> None:
+    state = program.state(program.build(seed=seed))
+    (head,) = [value for value in state.values() if value.shape == (8, 30, 1, 1)]
+    assert 0 < head.std() < 0.1
+    assert head.unique().numel() > 0.9 * head.numel()
+
+
+def test_answers_are_those_of_the_same_layers_put_together_by_hand(program: Program, seed: int) -> None:
+    model = program.build(seed=seed)
+    state = program.state(model)
+    program.load_state(model, {n: torch.zeros_like(v) for n, v in state.items() if n.endswith("bias")})
+    program.train_mode(model, False)
+    x = draw(seed, 3, 1, 20, 28)
+    found = program.call_method(model, "__call__", x[:, 0])
+    for shape in ((14, 1, 3, 3), (22, 14, 3, 3), (30, 22, 3, 3)):
+        (kernel,) = [value for value in state.values() if value.shape == shape]
+        x = F.conv2d(x if shape[1] == 1 else F.max_pool2d(x, 2), kernel, padding=1)
+        x = torch.relu(x / math.sqrt(1 + 1e-5))  # what a norm does that has not seen anything
+    (head,) = [value for value in state.values() if value.shape == (8, 30, 1, 1)]
+    torch.testing.assert_close(found, F.conv2d(x, head), atol=1e-5, rtol=1e-3)
+
+
 def test_an_answer_moves_with_what_it_is_about(program: Program, seed: int) -> None:
     model = program.build(seed=seed)
     program.train_mode(model, False)
@@ -248,6 +270,26 @@ def test_updates_are_those_of_torch(program: Program, task: Task, seed: int) -> 
     after = program.state(model)
     for name, parameter in params.items():
         torch.testing.assert_close(after[name], parameter.detach(), atol=1e-4, rtol=1e-3)
+
+
+def test_the_gradient_is_the_slope_of_the_reported_loss(program: Program, task: Task, seed: int) -> None:
+    cfg = {**task.small, "peak_lr": 0.0}
+    model = program.build(seed=seed, **cfg)
+    program.watch_gradients(model, True)
+    start = program.state(model)
+
+    def reported(state: dict[str, Tensor]) -> float:
+        """Of the same batch each time."""
+        program.load_state(model, state)
+        run = program.train(model, scenes(ROWS, seed), seed, **cfg)
+        program.seed(seed)
+        return run.next()[0]
+
+    reported(start)
+    gradient = program.gradients(model)
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+    ends = [reported({n: start[n] + way / length * g for n, g in gradient.items()}) for way in (0.01, -0.01)]
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx(length, rel=0.05)
 
 
 def test_gradients_belong_to_one_batch(program: Program, task: Task, seed: int) -> None:

@@ -197,6 +197,26 @@ def test_updates_are_those_of_torch(program: Program, seed: int) -> None:
         assert (move - expected).norm() <= 0.05 * expected.norm() + 1e-6, name
 
 
+def test_the_gradient_is_the_slope_of_the_reported_loss(program: Program, seed: int) -> None:
+    cfg = {**WHOLE, "peak_lr": 0.0}
+    model = program.build(seed=seed, **cfg)
+    program.watch_gradients(model, True)
+    start = program.state(model)
+
+    def reported(state: dict[str, Tensor]) -> float:
+        """Of the same batch each time."""
+        program.load_state(model, state)
+        run = program.train(model, glyphs(ROWS, seed), seed, **cfg)
+        program.seed(seed)
+        return run.next()[0]
+
+    reported(start)
+    gradient = program.gradients(model)
+    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+    ends = [reported({n: start[n] + way / length * g for n, g in gradient.items()}) for way in (0.01, -0.01)]
+    assert (ends[0] - ends[1]) / 0.02 == pytest.approx(length, rel=0.05)
+
+
 def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:
     cfg = {**WHOLE, "peak_lr": 0.0}
     model = program.build(seed=seed, **cfg)
