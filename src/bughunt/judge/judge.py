@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Self
 
 import numpy as np
+import torch
 
 from bughunt.judge.archive import Archive
 from bughunt.judge.battery import run_battery
@@ -51,6 +52,7 @@ class Judge:
         self._keeper = Keeper(self.open, archive or Archive())
 
     def __enter__(self) -> Self:
+        torch.set_num_threads(1)  # the oracles of the tests run here; two threads on a busy machine wait
         self._zygote = self._launcher or Zygote(self._device, self._tier)
         self._stack.callback(self._zygote.close)
         return self
