@@ -5,9 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from bughunt import references
+from bughunt.bugsets.evaluate import Job
 
 COMMAND = """
 import sys
@@ -65,3 +69,16 @@ def test_nothing_survives_the_death_of_the_command(tmp_path: Path, number: int) 
         time.sleep(0.1)
     assert not [pid for pid in others if is_running(pid)]
     assert not list(scratch.glob("bughunt-*"))
+
+
+def test_what_runs_no_tests_is_remembered_whatever_they_are(tmp_path, monkeypatch):
+    known = references.load("kmeans-pp")
+    jobs = [
+        Job("kmeans-pp", "default", known.files, tests=tests, fingerprint=not tests)
+        for tests in (False, True)
+    ]
+    before = [job.key() for job in jobs]
+    (tmp_path / "test_behaviour.py").write_text("def test_something_else(program): pass\n")
+    other = replace(known, test_path=tmp_path / "test_behaviour.py")
+    monkeypatch.setattr(references, "load", lambda _: other)
+    assert [job.key() == key for job, key in zip(jobs, before, strict=True)] == [True, False]

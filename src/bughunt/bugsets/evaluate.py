@@ -36,12 +36,9 @@ class Job:
 
     def key(self) -> str:
         reference = references.load(self.reference)
-        judge = [
-            __version__,
-            dict(reference.files),
-            reference.test_path.read_text(encoding="utf-8"),
-        ]
-        judge.append((reference.folder / "task.py").read_text(encoding="utf-8"))
+        task = (reference.folder / "task.py").read_text(encoding="utf-8")
+        tests = reference.test_path.read_text(encoding="utf-8") if self.tests else ""
+        judge = [__version__, dict(reference.files), tests, task]
         asked = {name: value for name, value in asdict(self).items() if name != "facts" or value}
         text = json.dumps([judge, asked], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
