@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bughunt.references.memory_lab.task import rows as noisy_rows
+from bughunt.references.slope import norm, slope
 from bughunt.task import Model, Program, Task
 
 STILL = {"dropout": 0.0}
@@ -320,9 +321,7 @@ def test_the_gradient_is_the_slope_of_the_reported_loss(program: Program, seed: 
 
     reported(start)
     gradient = program.gradients(model)
-    length = math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
-    ends = [reported({n: start[n] + way / length * g for n, g in gradient.items()}) for way in (0.05, -0.05)]
-    assert (ends[0] - ends[1]) / 0.1 == pytest.approx(length, rel=0.05)
+    assert slope(reported, start, gradient, reach=0.05) == pytest.approx(norm(gradient), rel=0.05)
 
 
 def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:
