@@ -22,7 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from proving.ground import File, Found, Ground, found_of, held_out, rests_on
+from proving.ground import File, Found, Ground, held_out, rests_on, verdicts
 from proving.ledger import Ledger
 from proving.page import page, told
 
@@ -67,7 +67,7 @@ def tidied() -> list[Found]:
     every = [references.load(slug) for slug in references.slugs()]
     fresh = ledger.fresh({rests_on(one, tests=tests) for one in every for tests in (True, False)})
     ledger.write(fresh)
-    return [found_of(line) for line in fresh if "outcome" in line]
+    return verdicts(fresh)
 
 
 def look(slug: str, right: int, wrong: int, seed: int, thorough: bool, until: float) -> list[Found]:

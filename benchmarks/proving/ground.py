@@ -5,7 +5,7 @@ import hashlib
 import json
 import random
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -285,6 +285,11 @@ def rests_on(reference: Reference, *, tests: bool = True) -> str:
 def found_of(line: Mapping[str, Any]) -> Found:
     """A verdict as the ledger keeps it."""
     return Found(**{name: line[name] for name in Found.__dataclass_fields__})
+
+
+def verdicts(lines: Iterable[Mapping[str, Any]]) -> list[Found]:
+    """Those among the findings of a ledger."""
+    return [found_of(line) for line in lines if "outcome" in line]
 
 
 def seeds_of(files: Mapping[str, str]) -> list[int]:

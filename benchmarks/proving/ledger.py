@@ -38,7 +38,7 @@ def digest(*parts: Any) -> str:
 
 
 @cache
-def judge_digest(layers: Collection[str] = ()) -> str:
+def judge_digest(layers: tuple[str, ...] = ()) -> str:
     """Of the modules that decide where these layers have a say, without comments, docstrings and layout."""
     names = (*DECIDING, *(name for name in RARELY if name in layers))
     return digest(*(_bare((JUDGE / f"{name}.py").read_text(encoding="utf-8")) for name in names))

@@ -1,12 +1,13 @@
 """What the proving ground has found, as a page."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from scipy.stats import beta
 
 from proving.ground import Found, held_out
 
+SIDES = ("right", "wrong")
 LAYERS = ("tests", "differential", "moments", "curves")
 
 
@@ -16,15 +17,6 @@ def page(found: Sequence[Found]) -> str:
         "held out": [one for one in found if held_out(one.reference)],
         "tuned on": [one for one in found if not held_out(one.reference)],
     }
-    said = [
-        f"- {'right' if right else 'wrong'}: "
-        + _counted(f"{one.outcome} by {one.layer}" for one in found if one.right == right)
-        for right in (True, False)
-    ]
-    kinds = [
-        f"- {'right' if right else 'wrong'}: " + _counted(_origin(one) for one in found if one.right == right)
-        for right in (True, False)
-    ]
     errors = [line for one in found if one.wrong_answer for line in told(one)]
     rows = [f"- {layer} ({rows.total()}): {_listed(rows)}" for layer, rows in sorted(only_one(found).items())]
     alone_ = [f"| {layer} | {' | '.join(alone(found, layer))} |" for layer in LAYERS]
@@ -32,9 +24,9 @@ def page(found: Sequence[Found]) -> str:
         HEAD,
         *(rate for side, chosen in sides.items() for rate in rates(side, chosen)),
         "\n## Where they come from\n",
-        *kinds,
+        *_by_side(found, _origin),
         "\n## What the judge said\n",
-        *said,
+        *_by_side(found, lambda one: f"{one.outcome} by {one.layer}"),
         ALONE,
         *alone_,
         ONE,
@@ -73,8 +65,15 @@ Wrong programs to which no other layer that was asked objects, by the row of the
 """
 
 
-def _counted(words: Iterable[str]) -> str:
-    return _listed(Counter(words))
+def _by_side(found: Sequence[Found], word: Callable[[Found], str]) -> Iterator[str]:
+    """How often each word is said of the right ones, and of the wrong ones."""
+    for side in SIDES:
+        counts = Counter(word(one) for one in found if _side(one) == side)
+        yield f"- {side}: {_listed(counts)}"
+
+
+def _side(one: Found) -> str:
+    return SIDES[not one.right]
 
 
 def _listed(counts: Counter[str]) -> str:
@@ -93,20 +92,19 @@ def _origin(one: Found) -> str:
 
 def told(one: Found) -> Iterator[str]:
     """An error, with what led to it."""
-    side = "right" if one.right else "wrong"
-    yield f"- {one.reference}, {side} by {one.proof}: {one.name} {one.row}".rstrip()
+    yield f"- {one.reference}, {_side(one)} by {one.proof}: {one.name} {one.row}".rstrip()
     yield f"  {one.outcome} by {one.layer}; {dict(one.layers)}; {one.why}"
 
 
 def rates(side: str, found: Sequence[Found]) -> Iterator[str]:
     """Errors among right and among wrong files, with 95 % Clopper-Pearson bounds."""
     references_ = len({one.reference for one in found})
-    for right, error in ((True, "refused"), (False, "accepted")):
-        chosen = [one for one in found if one.right == right]
+    for kind, error in zip(SIDES, ("refused", "accepted"), strict=True):
+        chosen = [one for one in found if _side(one) == kind]
         errors = sum(one.wrong_answer for one in chosen)
         low, high = bounds(errors, len(chosen))
-        kind, bound = "right" if right else "wrong", f"{low:.2%} to {high:.2%}"
-        yield f"| {references_} {side} | {kind} | {error} | {len(chosen)} | {errors} | {bound} |"
+        counts = f"{error} | {len(chosen)} | {errors}"
+        yield f"| {references_} {side} | {kind} | {counts} | {low:.2%} to {high:.2%} |"
 
 
 def bounds(errors: int, count: int) -> tuple[float, float]:

@@ -91,26 +91,32 @@ class _Start:
 
 def _alike(candidate: Watched, reference: Watched, start: _Start) -> bool:
     """On the batch that the reference draws, or, if as noisy on another one, on many batches."""
-    others = replace(start, other_batches=True)
     (draws, level), (more, stricter) = ROUNDS
     once = start.pairs(candidate, reference, draws)
     if not once:
         return False
-    if all(equal_clouds(*pair, level) for pair in once):
+    if _are_equal(once, level):
         return True
     if not start.same_batch and all(as_noisy(*pair) for pair in once):
-        for some, least in ROUNDS:
-            known = others.pairs(candidate, reference, some)
-            if known and all(equal_clouds(*pair, least) for pair in known):
-                return True
-    again = start.pairs(candidate, reference, more)
-    return bool(again) and all(equal_clouds(*pair, stricter) for pair in again)
+        others = replace(start, other_batches=True)
+        if any(_are_equal(others.pairs(candidate, reference, some), least) for some, least in ROUNDS):
+            return True
+    return _are_equal(start.pairs(candidate, reference, more), stricter)
+
+
+def _are_equal(pairs: Sequence[tuple[Samples, Samples]], level: float) -> bool:
+    return bool(pairs) and all(equal_clouds(*pair, level) for pair in pairs)
+
+
+def _negligible(ours: Samples) -> float:
+    """The difference that is none, beside clouds of this size."""
+    return NEGLIGIBLE * float(np.linalg.norm(ours.mean(0))) + 1e-9
 
 
 def as_noisy(yours: Samples, ours: Samples) -> bool:
     """Whether two clouds have about the same spread, wherever they lie."""
     mine, one = (float(np.sqrt(side.var(0).sum())) for side in (yours, ours))
-    least = NEGLIGIBLE * float(np.linalg.norm(ours.mean(0))) + 1e-9
+    least = _negligible(ours)
     return mine <= MUCH * one + least and one <= MUCH * mine + least
 
 
@@ -150,7 +156,7 @@ def equal_clouds(yours: Samples, ours: Samples, level: float) -> bool:
     Both are tested by shuffling which side each draw came from: `level` is the chance to find a difference
     where there is none.
     """
-    least = NEGLIGIBLE * float(np.linalg.norm(ours.mean(0))) + 1e-9
+    least = _negligible(ours)
     middle = (yours.mean(0) + ours.mean(0)) / 2
     both = np.concatenate([yours, ours]) - middle
     if not np.isfinite(both).all():
@@ -173,14 +179,13 @@ def _sides(count: int) -> Samples:
 def _statistics(gram: Samples, sides: Samples) -> tuple[Samples, Samples]:
     """For each division into two sides: how far apart their means are, and the log ratio of their spreads."""
     count = sides.shape[1] // 2
-    first, second = sides / count, (1 - sides) / count
+    reached = sides @ gram
+    with_all, inside = reached.sum(1), np.einsum("ij,ij->i", reached, sides)
+    across, outside = with_all - inside, gram.sum() - 2 * with_all + inside
+    far = np.sqrt(np.maximum(inside + outside - 2 * across, 0.0)) / count
     squares = np.diag(gram)
-    inner = [
-        np.einsum("ij,ij->i", one @ gram, other)
-        for one, other in ((first, first), (second, second), (first, second))
-    ]
-    far = np.sqrt(np.maximum(inner[0] + inner[1] - 2 * inner[2], 0.0))
     spreads = [
-        np.maximum(side @ squares - mean, 1e-300) for side, mean in ((first, inner[0]), (second, inner[1]))
+        np.maximum(side @ squares / count - inner / count**2, 1e-300)
+        for side, inner in ((sides, inside), (1 - sides, outside))
     ]
     return far, np.abs(np.log(spreads[0] / spreads[1]))
