@@ -268,5 +268,6 @@ def lines_of(f: SourceFile, node: cst.CSTNode) -> Iterator[cst.SimpleStatementLi
 
 def rounds_by_hand(home: cst.ClassDef | None) -> bool:
     """Whether a class is a rounding that brings its own derivative."""
-    own = home is not None and any(last_name(each.value) == "Function" for each in home.bases)
-    return own and home is not None and bool(names_in(home) & {"round", "sign", "floor"})
+    if home is None or not any(last_name(each.value) == "Function" for each in home.bases):
+        return False
+    return bool(names_in(home) & {"round", "sign", "floor"})

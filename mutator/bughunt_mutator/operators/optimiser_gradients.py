@@ -376,7 +376,7 @@ def mean_of_each_part(
     f: SourceFile, node: cst.BinaryOperation, sides: tuple[cst.BaseExpression, cst.BaseExpression]
 ) -> Iterator[Proposal]:
     """A function's share of the whole batch, made the mean of its part; the parts are counted instead."""
-    home, reduction = f.function(node), keyword(sides[0], "reduction") if calls(sides[0]) else None
+    home, reduction = f.function(node), keyword(sides[0], "reduction") if is_call(sides[0]) else None
     names = [param.name.value for param in home.params.params] if home is not None else []
     if reduction is None or "sum" not in f.text(reduction.value) or f.text(sides[1]) not in names:
         return
@@ -387,16 +387,16 @@ def mean_of_each_part(
         given = f.arg(call, f.text(sides[1]), names.index(f.text(sides[1])))
         if not isinstance(loop, cst.For) or given is None or "backward(" not in f.text(loop.body):
             continue
-        over = loop.iter.args[0].value if calls(loop.iter, "zip", "enumerate") else loop.iter
+        over = loop.iter.args[0].value if is_call(loop.iter, "zip", "enumerate") else loop.iter
         lines = list(definitions(f, call, f.text(given.value)))
         made = assigned(lines[0]) if len(lines) == 1 else None
-        if made is not None and calls(over, "split", "chunk"):
+        if made is not None and is_call(over, "split", "chunk"):
             whole = f.replace(made[1], f"len({f.text(over)})")
             yield Proposal(edits=(f.delete_arg(sides[0], reduction), whole))
             return
 
 
-def calls(node: cst.CSTNode, *names: str) -> TypeGuard[cst.Call]:
+def is_call(node: cst.CSTNode, *names: str) -> TypeGuard[cst.Call]:
     """Whether a node is a call, of one of these if any are given."""
     return isinstance(node, cst.Call) and (not names or last_name(node.func) in names)
 
