@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
+from bughunt.task import Model, Program, Value
+
 Tensors = Mapping[str, Tensor]
 
 
@@ -27,3 +29,32 @@ def slope(
         for way in (reach, -reach)
     ]
     return (ends[0] - ends[1]) / (2 * reach)
+
+
+def slope_of_report(
+    program: Program,
+    model: Model,
+    data: Value,
+    seed: int,
+    config: Mapping[str, Value],
+    *,
+    reach: float = 0.01,
+    same_draws: bool = False,
+) -> tuple[float, float]:
+    """The slope of the first loss that a training reports, along its own gradient, and that one's norm.
+
+    With `same_draws` the program's global random state is set before each.
+    """
+    start = program.state(model)
+    program.watch_gradients(model, True)
+
+    def loss_at(state: Tensors) -> float:
+        program.load_state(model, state)
+        run = program.train(model, data, seed, **config)
+        if same_draws:
+            program.seed(seed)
+        return run.next()[0]
+
+    loss_at(start)
+    gradient = program.gradients(model)
+    return slope(loss_at, start, gradient, reach), norm(gradient)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bughunt.references.dqn_catch.task import COLUMNS, ROWS, board
-from bughunt.references.slope import norm, slope
+from bughunt.references.slope import slope_of_report
 
 FOREVER = 10**6
 
@@ -107,17 +107,8 @@ def test_the_gradient_is_the_slope_of_the_loss(program, task, seed):
     # nothing ahead counts, so no target moves; all actions are random, so the boards are the same each time
     config, size = {**task.small, "gamma": 0.0, "lr": 0.0}, task.data(seed).train
     model = program.build(seed=seed, **config)
-    program.watch_gradients(model, True)
-    program.seed(seed)
-    program.train(model, size, seed, **config).next()
-    gradient, start = program.gradients(model), program.state(model)
-
-    def loss_at(state):
-        program.load_state(model, state)
-        program.seed(seed)
-        return program.train(model, size, seed, **config).next()[0]
-
-    assert slope(loss_at, start, gradient) == pytest.approx(norm(gradient), rel=0.05)
+    found, length = slope_of_report(program, model, size, seed, config, same_draws=True)
+    assert found == pytest.approx(length, rel=0.05)
 
 
 def test_the_first_update_is_as_large_as_the_learning_rate(program, task, seed):

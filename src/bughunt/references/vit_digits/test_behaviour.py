@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bughunt.references.data.glyphs import glyphs
-from bughunt.references.slope import norm, slope
+from bughunt.references.slope import slope_of_report
 from bughunt.task import Model, Program, Task
 
 ROWS = 70
@@ -201,19 +201,8 @@ def test_updates_are_those_of_torch(program: Program, seed: int) -> None:
 def test_the_gradient_is_the_slope_of_the_reported_loss(program: Program, seed: int) -> None:
     cfg = {**WHOLE, "peak_lr": 0.0}
     model = program.build(seed=seed, **cfg)
-    program.watch_gradients(model, True)
-    start = program.state(model)
-
-    def reported(state: dict[str, Tensor]) -> float:
-        """Of the same batch each time."""
-        program.load_state(model, state)
-        run = program.train(model, glyphs(ROWS, seed), seed, **cfg)
-        program.seed(seed)
-        return run.next()[0]
-
-    reported(start)
-    gradient = program.gradients(model)
-    assert slope(reported, start, gradient) == pytest.approx(norm(gradient), rel=0.05)
+    found, length = slope_of_report(program, model, glyphs(ROWS, seed), seed, cfg, same_draws=True)
+    assert found == pytest.approx(length, rel=0.05)
 
 
 def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:
