@@ -28,6 +28,7 @@ HAND_MADE = ROOT / "tests" / "verdicts" / "ground"
 Prove = Callable[[Judge, Reference, Mapping[str, str]], "str | bool"]
 HIDDEN_SEEDS = tuple(range(7001, 7009))
 BROKEN_SEEDS, SEEDS = 3, 3
+WITH_OTHER_DRAWS = 3  # rewrites to one that is followed by a copy with other draws
 ON_REPAIRED = (
     "tuned-rate",
     "bigger-model",
@@ -48,6 +49,12 @@ class File:
     files: Mapping[str, str]
     proof: str = ""  # how it is known; filled in once it is
     row: str = ""  # the catalogue row of a wrong one that has a single mistake
+    before: Mapping[str, str] | None = None  # the draws became others: what the proof is about
+
+    @property
+    def proved(self) -> Mapping[str, str]:
+        """The files that a proof has to look at."""
+        return self.before or self.files
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,9 @@ def generated_right(reference: Reference, seed: int) -> Iterator[File]:
             continue
         seen.add(text)
         yield File(reference.slug, True, "+".join(names), files)
+        drawn = rewrites.other_draws(files, random.Random(seed * 1000 + index))
+        if index % WITH_OTHER_DRAWS == 0 and drawn is not None:
+            yield File(reference.slug, True, "+".join((*names, "other-draws")), drawn, before=files)
 
 
 def generated_wrong(reference: Reference, broken: Mutant, seed: int) -> Iterator[File]:
@@ -126,6 +136,9 @@ def generated_wrong(reference: Reference, broken: Mutant, seed: int) -> Iterator
             made = wrongs.CHEATS[name](base[0], random.Random(seed * 1000 + index))
             if made is not None:
                 found.append(File(slug, False, f"{name} on {base[1]}", made))
+        drawn = rewrites.other_draws(start, random.Random(seed * 1000 + index))
+        if drawn is not None:
+            found.append(File(slug, False, "other-draws", drawn, row=mutant.row, before=start))
         for file in found:
             if (text := json.dumps(dict(file.files))) not in seen:
                 seen.add(text)
@@ -257,10 +270,10 @@ class Ground:
 
     def _proved(self, what: str, reference: Reference, file: File, prove: Prove) -> str | bool:
         of = rests_on(reference, tests=False)
-        key = digest(what, dict(file.files), of)
+        key = digest(what, dict(file.proved), of)
         line = self.ledger.get(key)
         if line is None:
-            self._put(file, key, {what: prove(self.judge, reference, file.files), "of": of})
+            self._put(file, key, {what: prove(self.judge, reference, file.proved), "of": of})
             line = self.ledger.get(key) or {}
         proof: str | bool = line[what]
         return proof

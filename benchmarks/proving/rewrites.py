@@ -3,8 +3,10 @@
 Every rewrite takes the files of a correct program and a generator and gives the changed files, or None where
 it finds nothing to change. `EXACT` ones keep every bit, `CLOSE` ones round differently, `DRAWS` ones only
 draw the first weights in another order. What is claimed here is proved for each file by `proofs`.
+`other_draws` comes after the proof: what it keeps is the distribution, by construction.
 """
 
+import ast
 import random
 import re
 from collections.abc import Callable, Mapping
@@ -106,6 +108,30 @@ def extra_draw(files: Files, rng: random.Random) -> dict[str, str] | None:
     count = rng.randint(1, 9)
     changed = re.sub(r"^(def build\([^\n]*:\n)", rf"\1    {source}({count})\n", text, flags=re.MULTILINE)
     return None if changed == text else {**files, "train.py": changed}
+
+
+def other_draws(files: Files, rng: random.Random) -> dict[str, str] | None:
+    """`train` first draws a few numbers that nobody uses, so all later ones are others of the same kind.
+
+    Batches, noise and dropout fall out differently, as in a repair that asks for its numbers in another way.
+    """
+    for path, text in files.items():
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.FunctionDef) and node.name == "train" and len(node.args.args) == 4:
+                return {**files, path: _begun(text, node, rng.randint(1, 9))}
+    return None
+
+
+def _begun(text: str, function: ast.FunctionDef, count: int) -> str:
+    """The text with draws before the first statement of a function, after what it says of itself."""
+    generator = function.args.args[3].arg
+    drawn = f"{generator}.random({count})"
+    if re.search(r"^from torch import .*\bGenerator\b", text, re.MULTILINE):
+        drawn = f"torch.rand({count}, generator={generator})\n    torch.rand({count})"
+    first = function.body[1 if ast.get_docstring(function) else 0]
+    lines = text.splitlines(keepends=True)
+    lines.insert(first.lineno - 1, f"    {drawn}\n")
+    return "".join(lines)
 
 
 EXACT: Mapping[str, Rewrite] = {
