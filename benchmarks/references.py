@@ -28,7 +28,7 @@ from typing import Any
 import pytest
 from bughunt_mutator.engine import Mutant
 from bughunt_mutator.tree import enumerate_tree, mutated
-from matrix.record import WANTED, Fate, Health, Record
+from matrix.record import WANTED, Fate, Health, Record, change, place
 from matrix.table import document
 
 from bughunt import references
@@ -183,15 +183,12 @@ def _curves(
 
 
 def _unknown(reference: Reference, mutant: Mutant) -> Fate:
-    old = " / ".join(edit.old.strip() for edit in mutant.edits)
-    new = " / ".join(edit.new.strip() for edit in mutant.edits)
-    path = mutant.path if mutant.path in reference.files else "train.py"
     return Fate(
         mutant=fate_key(reference, mutant),
         tests="",
-        where=f"{path}:{mutant.line}",
+        where=f"{place(mutant, reference.files)}:{mutant.line}",
         operator=mutant.operator,
-        change=f"{old[:60]} -> {new[:60]}",
+        change=change(mutant),
     )
 
 

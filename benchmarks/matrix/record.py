@@ -2,13 +2,42 @@
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from bughunt_mutator import Mutant
 
 FINDINGS = Path(__file__).parents[1] / "measured"
 REASONS = FINDINGS / "survivors.toml"
 WANTED = 0.9  # of the mutants that behave differently, killed
+
+
+def place(mutant: Mutant, files: Collection[str]) -> str:
+    """The file that a mutant is about."""
+    return mutant.path if mutant.path in files else "train.py"
+
+
+def change(mutant: Mutant) -> str:
+    """The beginning of what stands there, and of what is put in its place."""
+    old = " / ".join(edit.old.strip() for edit in mutant.edits)
+    new = " / ".join(edit.new.strip() for edit in mutant.edits)
+    return f"{old[:60]} -> {new[:60]}"
+
+
+def reasons(slug: str) -> Mapping[str, str]:
+    """Why nothing should tell some mutants of a program from it, by the names of their fates."""
+    said: Mapping[str, str] = tomllib.loads(REASONS.read_text(encoding="utf-8")).get(slug, {})
+    return said
+
+
+def is_excused(slug: str, mutant: Mutant, files: Collection[str]) -> bool:
+    return name(place(mutant, files), mutant.operator, change(mutant)) in reasons(slug)
+
+
+def name(path: str, operator: str, what: str) -> str:
+    """What a reason in `survivors.toml` is given for; a line number would not last."""
+    return f"{path} {operator}: {what}"
 
 
 @dataclass(frozen=True)
@@ -52,8 +81,7 @@ class Fate:
 
     @property
     def name(self) -> str:
-        """What a reason in `survivors.toml` is given for; a line number would not last."""
-        return f"{self.where.partition(':')[0]} {self.operator}: {self.change}"
+        return name(self.where.partition(":")[0], self.operator, self.change)
 
 
 @dataclass
@@ -90,7 +118,7 @@ class Record:
     @property
     def reasons(self) -> dict[str, str]:
         """Why survivors survive, by name."""
-        said = tomllib.loads(REASONS.read_text(encoding="utf-8")).get(self.slug, {})
+        said = reasons(self.slug)
         return {name: said[name] for name in (fate.name for fate in self.survivors) if name in said}
 
     @property

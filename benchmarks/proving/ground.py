@@ -13,6 +13,7 @@ from typing import Any
 
 import platformdirs
 from bughunt_mutator import Mutant, enumerate_tree, mutated
+from matrix.record import is_excused
 
 from bughunt import references
 from bughunt.files import write_text
@@ -122,12 +123,14 @@ def generated_right(reference: Reference, seed: int) -> Iterator[File]:
 
 
 def generated_wrong(reference: Reference, broken: Mutant, seed: int) -> Iterator[File]:
-    """The unfixed file, then mutants and cheats in turn, each text once."""
+    """The unfixed file, then mutants and cheats in turn, each text once; no equivalent mutants."""
     slug, given = reference.slug, mutated(reference.files, broken)
     yield File(slug, False, "unfixed", given, row=broken.row)
     seen = {json.dumps(given)}
     others = _mixed(mutants(slug), seed, slug)
     for index, mutant in enumerate(others):
+        if is_excused(slug, mutant, reference.files):
+            continue
         start = mutated(reference.files, mutant)
         found = [File(slug, False, "another-bug", start, row=mutant.row)]
         cheats = sorted(wrongs.CHEATS)

@@ -14,6 +14,7 @@ from bughunt import references
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+from matrix.record import is_excused  # noqa: E402
 from proving import ground, ledger, page, proofs, rewrites  # noqa: E402
 
 from bughunt.judge.judge import Judge  # noqa: E402
@@ -69,6 +70,36 @@ def test_the_proof_of_equality_sees_a_mutant(judge):
     assert proofs.equal(judge, reference, broken) == ""
     assert proofs.elsewhere(judge, reference, broken)
     assert not proofs.elsewhere(judge, reference, reference.files)
+
+
+@pytest.mark.parametrize("slug", [slug for slug in references.slugs() if references.load(slug).task.trains])
+def test_other_draws_are_the_only_change(slug):
+    files = references.load(slug).files
+    changed = rewrites.other_draws(files, random.Random(1))
+    assert changed is not None
+    added = [
+        line for path in files for line in changed[path].splitlines() if line not in files[path].splitlines()
+    ]
+    assert 1 <= len(added) <= 2
+    assert all(
+        re.fullmatch(r"    (torch\.rand|_?rng\.random)\(\d(, generator=rng)?\)", line) for line in added
+    )
+
+
+def test_other_draws_make_another_run_of_the_same_kind(judge):
+    reference = references.load("trainer-loop")
+    changed = rewrites.other_draws(reference.files, random.Random(1))
+    assert proofs.equal(judge, reference, changed) == ""
+    assert proofs.elsewhere(judge, reference, changed)
+
+
+def test_a_mutant_that_is_known_to_be_equivalent_is_not_called_wrong():
+    reference = references.load("tsne-mini")
+    excused = [m for m in ground.mutants("tsne-mini") if is_excused("tsne-mini", m, reference.files)]
+    assert len(excused) == 1
+    wrong = [file.files for file in ground.generated_wrong(reference, ground.mutants("tsne-mini")[0], 1)]
+    assert ground.mutated(reference.files, excused[0]) not in wrong
+    assert len(wrong) > 40
 
 
 def test_the_same_seed_gives_the_same_files():

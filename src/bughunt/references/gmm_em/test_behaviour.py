@@ -250,16 +250,14 @@ def test_the_reported_likelihood_never_falls(program, task, seed):
 
 
 def test_the_best_of_several_runs_is_no_worse_than_one(program, task, seed):
-    data = task.data(seed).train
     final = {}
     for restarts in (1, 8):
         final[restarts] = []
-        for offset in range(4):
+        for other in range(seed, seed + 6):
             model = program.build(seed=seed, restarts=restarts, steps=15)
-            run = program.train(model, data, seed + offset, restarts=restarts, steps=15)
+            run = program.train(model, task.data(other).train, other, restarts=restarts, steps=15)
             final[restarts].append(run.next(15)[-1])
     assert np.mean(final[8]) < np.mean(final[1]) - 1e-4
-    assert max(final[8]) <= max(final[1])
 
 
 def test_the_reported_likelihood_is_that_of_the_model(program, task, seed):

@@ -162,13 +162,12 @@ def test_the_reported_inertia_never_rises(program, task, seed):
 
 
 def test_the_best_of_several_runs_is_better_than_one(program, task, seed):
-    data = task.data(seed).train
     final = {}
     for restarts in (1, 12):
         model = program.build(seed=seed, restarts=restarts)
         final[restarts] = [
-            program.train(model, data, seed + offset, restarts=restarts).next(task.steps)[-1]
-            for offset in range(8)
+            program.train(model, task.data(other).train, other, restarts=restarts).next(task.steps)[-1]
+            for other in range(seed, seed + 8)
         ]
     assert np.mean(final[12]) < 0.9 * np.mean(final[1])
 

@@ -106,6 +106,16 @@ def test_the_tree_is_balanced(program, seed, make):
     assert program.call("depth", tree) <= math.ceil(math.log2(1000 / 8))
 
 
+@pytest.mark.parametrize("deeper", ["low", "high"])
+def test_the_depth_is_that_of_the_deeper_side(program, deeper):
+    leaf, other = {"rows": np.arange(3)}, {"low": "high", "high": "low"}[deeper]
+    tree, expected = leaf, 0
+    assert program.call("depth", tree) == expected
+    for expected in (1, 2, 3):
+        tree = {"axis": 0, "cut": 0.5, deeper: tree, other: leaf}
+        assert program.call("depth", tree) == expected
+
+
 def test_every_point_is_in_one_leaf(program, seed):
     points, found = _points(seed, 100), []
     places = [program.call("build_tree", points)]
