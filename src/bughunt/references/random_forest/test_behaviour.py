@@ -246,7 +246,7 @@ def test_the_reported_error_is_that_of_unseen_rows(program, task, seed):
         reported = run.next(12)[-1]
         if unseen is None:
             unseen = 1 - task.measure(program, model, data.held_out).metric
-        assert reported == pytest.approx(unseen, abs=0.1)
+        assert reported == pytest.approx(unseen, abs=0.2)
 
 
 def test_importance_is_the_share_of_the_fall_in_impurity(program, task, seed):

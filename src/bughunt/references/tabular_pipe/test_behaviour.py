@@ -290,7 +290,7 @@ def test_cross_validation_says_what_new_rows_will_show(program, task, seed):
     promised = statistics.fmean(program.call("cross_validate", given.train, cfg, _generator(program, seed)))
     model, _ = _after(program, given.train, seed, steps=160)
     seen = task.measure(program, model, given.held_out).metric
-    assert abs(promised - seen) <= 0.06
+    assert abs(promised - seen) <= 0.1
     assert seen >= 0.72
 
 
@@ -298,12 +298,12 @@ def test_gradients_belong_to_one_batch(program, seed):
     # features that do not depend on folds, and a model that stays where it is
     given = _table(seed)
     given["shop"] = torch.arange(90)
-    for batch in (90, 30):
-        config = {"steps": 4, "batch": batch, "lr": 0.0, "folds": 90, "smoothing": 1e9}
+    for batch in (90, 9):
+        config = {"steps": 10, "batch": batch, "lr": 0.0, "folds": 90, "smoothing": 1e9}
         model = program.build(seed=seed, **config)
         program.watch_gradients(model, True)
         run, seen = program.train(model, given, seed, **config), []
-        for _ in range(3):
+        for _ in range(10):
             run.next()
             bias = next(g for g in program.gradients(model).values() if g.dim() == 1)
             seen.append(float(bias))
