@@ -85,7 +85,7 @@ def _mean_surprise(program, model, rows):
 def test_a_fresh_model_has_no_opinion(program, seed):
     model = program.build(seed=seed, negatives=0.25)
     chance = torch.as_tensor(program.predict(model, _rows(seed)))
-    torch.testing.assert_close(chance, torch.full((120,), 0.2), rtol=0, atol=0.05)
+    torch.testing.assert_close(chance, torch.full((120,), 0.2), rtol=0, atol=0.1)
 
 
 def test_the_same_seed_gives_the_same_curve(program, task, seed):
