@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from bughunt.references.slope import slope_of_report
 from bughunt.references.vae_digits.task import LATENT, negative_elbo
 
 
@@ -16,6 +17,11 @@ def _run(program, task, seed, model=None, **config):
     model = program.build(seed=seed, **config) if model is None else model
     losses = program.train(model, data.train, seed, **config).next(config["steps"])
     return model, losses, data
+
+
+def _run_on(program, model, images, seed, **config):
+    """The losses of a run on these images."""
+    return program.train(model, images, seed, **config).next(config["steps"])
 
 
 def _noise(seed, count=40):
@@ -80,6 +86,45 @@ def test_a_gradient_belongs_to_this_batch_only(program, task, seed):
         run.next()
         sizes.append(torch.cat([g.flatten() for g in program.gradients(model).values()]).norm())
     assert max(sizes) < 1.5 * min(sizes)
+
+
+def test_the_gradient_is_the_slope_of_the_reported_loss(program, task, seed):
+    data, config = task.data(seed).train[:200], {**task.small, "warmup": 1, "batch": 200}
+    model = program.build(seed=seed, **config)
+    found, length = slope_of_report(program, model, data, seed, config, same_draws=True)
+    assert found == pytest.approx(length, rel=0.05)
+
+
+def test_every_image_is_shown_once_before_any_comes_again(program, task, seed):
+    # Nothing is learned; of ten images one is all ink, which a model of digits finds unlikely.
+    model, _, data = _run(program, task, seed)
+    images = data.train[:10].clone()
+    images[3] = 255
+    losses = _run_on(program, model, images, seed, batch=1, peak_lr=0.0, steps=60)
+    ranked = sorted(range(60), key=lambda step: -losses[step])[:6]
+    assert sorted(step // 10 for step in ranked) == list(range(6))
+    assert len({step % 10 for step in ranked}) > 1
+
+
+def test_both_networks_bend_but_are_straight_in_between(program, seed):
+    # Along a line eight rectified units bend at most eight times, and a bend shows at two points.
+    model = program.build(seed=seed, hidden=8)
+    places = torch.linspace(-3, 3, 61)
+    line = places[:, None, None] * 255 * torch.rand(8, 8, generator=torch.Generator().manual_seed(seed))
+    ends = [program.call("encode", model, line)[0], program.call("encode", model, line)[1]]
+    ends.append(program.call("decode", model, places[:, None] * _noise(seed, 1)))
+    for found in ends:
+        flat = found.flatten(1).double()
+        bends = (flat[2:] - 2 * flat[1:-1] + flat[:-2]).abs().amax(dim=1)
+        assert (bends > 1e-3).any()
+        assert (bends > 1e-5).sum() <= 16
+
+
+def test_the_weights_are_those_of_five_layers(program):
+    model = program.build(seed=0, hidden=20, latent=3)
+    state, layers = program.state(model), ((64, 20), (20, 3), (20, 3), (3, 20), (20, 64))
+    count = sum(state[name].numel() for name in program.parameters(model))
+    assert count == sum(inputs * outputs + outputs for inputs, outputs in layers)
 
 
 def test_the_divergence_agrees_with_the_one_in_pytorch(program, seed):
