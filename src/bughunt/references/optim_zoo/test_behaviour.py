@@ -214,7 +214,7 @@ def test_it_overfits_one_small_batch(program: Program, seed: int) -> None:
     cfg = {**WHOLE, "steps": 60}
     model = program.build(seed=seed, **cfg)
     losses = program.train(model, data, seed, **cfg).next(60)
-    assert losses[-1] <= 0.3
+    assert losses[-1] <= 0.5
     assert torch.equal(program.predict(model, data["images"]).argmax(dim=1), data["labels"])
 
 
