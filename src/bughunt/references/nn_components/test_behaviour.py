@@ -211,6 +211,11 @@ LOSSES = {
         lambda x, y: F.cross_entropy(x, y, label_smoothing=0.3),
     ),
     "cross_entropy_ignored": ("classes", {"ignore": 1}, lambda x, y: F.cross_entropy(x, y, ignore_index=1)),
+    "cross_entropy_smooth_ignored": (
+        "classes",
+        {"ignore": 1, "smoothing": 0.3},
+        lambda x, y: F.cross_entropy(x, y, ignore_index=1, label_smoothing=0.3),
+    ),
     "bce_with_logits": ("yes", {}, F.binary_cross_entropy_with_logits),
     "bce_with_logits_weighted": (
         "yes",
