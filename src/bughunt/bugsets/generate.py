@@ -73,7 +73,7 @@ def _from_program(
     bugs: int,
 ) -> list[Accepted]:
     reference = references.load(slug)
-    seeds = hidden_seeds(seed, slug)
+    seeds = fair_seeds(reference, seed, evaluate)
     used = Counter(mutant.operator for item in so_far for mutant in item.mutants)
     healthy: dict[str, Finding] = {}
     accepted: list[Accepted] = []
@@ -89,7 +89,7 @@ def _from_program(
             configuration = group[0].configuration
             if configuration not in healthy and reference.task.trains:
                 healthy[configuration] = _healthy(reference, configuration, seeds, evaluate)
-            item = _prove(reference, group, healthy.get(configuration, Finding()), seed, evaluate)
+            item = _prove(reference, group, healthy.get(configuration, Finding()), seed, seeds, evaluate)
             verdict = f"{item.label}, {len(item.failed)} tests" if item else "refused"
             on_event(f"{slug} {_named(group)}: {verdict}")
             accepted += [item] if item else []
@@ -111,8 +111,18 @@ def _varied(accepted: Sequence[Accepted], wanted: int) -> list[Accepted]:
     return [item for _, _, item in sorted(ranked, key=lambda entry: entry[:2])[:wanted]]
 
 
-def hidden_seeds(seed: int, slug: str) -> tuple[int, ...]:
-    return tuple(_draw(seed, slug, str(index)) for index in range(HIDDEN_SEEDS))
+def fair_seeds(reference: Reference, seed: int, evaluate: Evaluator) -> tuple[int, ...]:
+    """The first drawn ones on which no test fails by bad luck; BughuntError where it is no matter of luck."""
+    slug, first = reference.slug, next(iter(reference.task.configurations))
+    fair: list[int] = []
+    for start in range(0, 4 * HIDDEN_SEEDS, HIDDEN_SEEDS):
+        drawn = [_draw(seed, slug, str(start + index)) for index in range(HIDDEN_SEEDS)]
+        jobs = [Job(slug, first, reference.files, tests=True, seed=one) for one in drawn]
+        looks = zip(drawn, evaluate(jobs), strict=True)
+        fair += [one for one, look in looks if look.passed and not look.failed and not look.error]
+        if len(fair) >= HIDDEN_SEEDS:
+            return tuple(fair[:HIDDEN_SEEDS])
+    raise BughuntError(f"{slug} fails its own tests", f"try: bughunt references check {slug}")
 
 
 def _draw(seed: int, *words: str) -> int:
@@ -223,25 +233,27 @@ def _prove(
     group: Sequence[Suspect],
     healthy: Finding,
     seed: int,
+    seeds: Sequence[int],
     evaluate: Evaluator,
 ) -> Accepted | None:
     """Show that no bug masks another, and disguise them: the square commutes."""
     mutants = [suspect.mutant for suspect in group]
-    tests = joint_tests(reference, group, hidden_seeds(seed, reference.slug)[0], evaluate)
+    tests = joint_tests(reference, group, seeds[0], evaluate)
     if tests is None or giveaway.adds_a_finding(reference.files, mutated(reference.files, *mutants)):
         return None
-    cover = _disguised(reference, mutants, seed, evaluate)
+    own = _draw(seed, "disguise", *(mutant.key for mutant in mutants))
+    cover = _disguised(reference, mutants, own, seeds[0], evaluate)
     if cover is None or giveaway.adds_a_finding(reference.files, cover.files):
         return None
     if giveaway.adds_a_finding(cover.files, cover.broken()):
         return None
     found: tuple[Curves, str] | None
     if reference.task.trains:
-        if not _same_tests(reference, cover, tests, seed, evaluate):
+        if not _same_tests(reference, cover, tests, seeds[0], evaluate):
             return None
-        found = _curves(reference, mutants, cover, group[0].configuration, healthy, seed, evaluate)
+        found = _curves(reference, mutants, cover, group[0].configuration, healthy, seeds, evaluate)
     else:
-        found = Curves((), (), (), (), (), hidden_seeds(seed, reference.slug)), "silent"
+        found = Curves((), (), (), (), (), tuple(seeds)), "silent"
     if found is None:
         return None
     several = len(group) > 1
@@ -261,24 +273,22 @@ def _prove(
 
 
 def _disguised(
-    reference: Reference, mutants: Sequence[Mutant], seed: int, evaluate: Evaluator
+    reference: Reference, mutants: Sequence[Mutant], own: int, first: int, evaluate: Evaluator
 ) -> TreeDisguise | None:
-    """A disguise that was proved to change no number."""
-    slug, first = reference.slug, hidden_seeds(seed, reference.slug)[0]
+    """A disguise of its own seed that was proved to change no number."""
 
     def take(files: Mapping[str, str]) -> str:
-        (found,) = evaluate([Job(slug, "default", files, fingerprint=True, seed=first)])
+        (found,) = evaluate([Job(reference.slug, "default", files, fingerprint=True, seed=first)])
         return found.fingerprint or found.error
 
-    own = _draw(seed, "disguise", *(mutant.key for mutant in mutants))
     return proof.settle(reference, mutants, own, take)
 
 
 def _same_tests(
-    reference: Reference, cover: TreeDisguise, tests: Finding, seed: int, evaluate: Evaluator
+    reference: Reference, cover: TreeDisguise, tests: Finding, start: int, evaluate: Evaluator
 ) -> bool:
     """Whether the disguised programs fail the tests that the plain ones fail."""
-    first, start = next(iter(reference.task.configurations)), hidden_seeds(seed, reference.slug)[0]
+    first = next(iter(reference.task.configurations))
     versions = (cover.files, cover.broken())
     jobs = [Job(reference.slug, first, files, tests=True, seed=start) for files in versions]
     repaired, broken = evaluate(jobs)
@@ -293,11 +303,11 @@ def _curves(
     cover: TreeDisguise,
     configuration: str,
     healthy: Finding,
-    seed: int,
+    seeds: Sequence[int],
     evaluate: Evaluator,
 ) -> tuple[Curves, str] | None:
     """The curves and their label, when plain and disguised programs report the same losses to their end."""
-    seeds, slug = hidden_seeds(seed, reference.slug), reference.slug
+    slug = reference.slug
     plain, broken = mutated(reference.files, *mutants), cover.broken()
     jobs = [Job(slug, configuration, plain, curve_seeds=(seeds[0],))]
     jobs += [Job(slug, configuration, cover.files, curve_seeds=(seeds[0],))]
@@ -314,7 +324,7 @@ def _curves(
         broken=sick.values,
         reference_metric=healthy.metrics,
         broken_metric=sick.metrics,
-        seeds=seeds,
+        seeds=tuple(seeds),
     )
     return curves, symptom.label(healthy.values, sick.values, reference.task.scale)
 

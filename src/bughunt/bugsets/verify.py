@@ -13,6 +13,7 @@ from bughunt.bugsets.challenge import BugSet, Challenge
 from bughunt.bugsets.combine import recall
 from bughunt.bugsets.sealed import Sealed
 from bughunt.errors import BughuntError
+from bughunt.judge.case import Case
 from bughunt.judge.judge import Judge
 from bughunt.judge.verdict import Outcome, Verdict
 
@@ -39,7 +40,8 @@ def verify(
 ) -> list[Report]:
     """Both verdicts for each challenge (or every n-th for a sample of that size), and what gives it away.
 
-    `quick` judges on one hidden seed; otherwise on three, and proves the disguise again.
+    `quick` judges on one hidden seed; otherwise on three, and proves the disguise again, and that no test
+    fails the repaired program on any hidden seed.
     """
     order = list(bugset.order)
     if sample is not None and sample < len(order):
@@ -63,6 +65,7 @@ def _report(judge: Judge, bugset: BugSet, id_: str, quick: bool) -> Report:
         reasons += _partial(judge, challenge, sealed, seeds)
         if not quick:
             reasons += disguise_faults(judge, challenge, sealed)
+            reasons += unlucky(judge, dict(sealed.repaired), case, sealed.seeds)
     except BughuntError as error:
         return Report(id_, False, "", "", "", [error.message])
     return Report(id_, not reasons, sealed.label, broken.outcome, repaired.outcome, reasons)
@@ -88,6 +91,15 @@ def _reasons(challenge: Challenge, broken: Verdict, repaired: Verdict) -> list[s
         "the title or the brief names an operator": not _names_an_operator(challenge, sealed.rows),
     }
     return [reason for reason, kept in promises.items() if not kept]
+
+
+def unlucky(judge: Judge, repaired: Mapping[str, str], case: Case, seeds: Sequence[int]) -> list[str]:
+    """The seeds on which a test fails a program that has been repaired."""
+    failed = {
+        seed: [test.name for test in judge.battery(repaired, case, seed, only=case.names) if not test.passed]
+        for seed in seeds
+    }
+    return [f"repaired it fails {names[0]} on hidden seed {seed}" for seed, names in failed.items() if names]
 
 
 def _partial(judge: Judge, challenge: Challenge, sealed: Sealed, seeds: Sequence[int]) -> list[str]:

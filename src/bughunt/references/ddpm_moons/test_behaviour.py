@@ -236,7 +236,7 @@ def test_every_row_meets_levels_of_its_own(program, task, seed):
     program.load_state(model, state)
     still = {**config, "lr": 0.0, "batch": 250, "steps": 40}
     reported = torch.tensor(program.train(model, task.data(seed).train, seed, **still).next(40))
-    assert reported.mean().item() == pytest.approx(by_level.mean().item(), rel=0.05)
+    assert reported.mean().item() == pytest.approx(by_level.mean().item(), rel=0.1)
     assert reported.std() < 0.5 * by_level.std()
 
 
