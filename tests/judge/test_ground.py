@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from matrix.record import is_excused  # noqa: E402
 from proving import ground, ledger, page, proofs, rewrites  # noqa: E402
 
+from bughunt.judge.case import Case  # noqa: E402
 from bughunt.judge.judge import Judge  # noqa: E402
 
 HAND_MADE = [
@@ -91,6 +92,24 @@ def test_other_draws_make_another_run_of_the_same_kind(judge):
     changed = rewrites.other_draws(reference.files, random.Random(1))
     assert proofs.equal(judge, reference, changed) == ""
     assert proofs.elsewhere(judge, reference, changed)
+
+
+def test_other_draws_are_as_good_where_the_first_loss_is_the_same_on_any_batch(judge):
+    # All weights begin at zero, so that single runs part at the second step, although no batch is the same.
+    reference = references.load("stream-hash")
+    case = Case(reference.task, reference.files, reference.test_path)
+    changed = rewrites.other_draws(reference.files, random.Random(1))
+    seen = judge.differential(changed, reference.files, reference.task, 7001)
+    assert (seen.passed, seen.first_step) == (False, 2)
+    assert judge.equal_moments(changed, case, 7001, parted=2)
+    for right, wrong in (
+        ("int(rng.integers(size))", "0"),
+        ("index, labels, cfg)", "index, 1 - labels, cfg)"),
+    ):
+        text = changed["train.py"]
+        assert right in text
+        bad = {**changed, "train.py": text.replace(right, wrong)}
+        assert not judge.equal_moments(bad, case, 7001, parted=2), wrong
 
 
 def test_a_mutant_that_is_known_to_be_equivalent_is_not_called_wrong():

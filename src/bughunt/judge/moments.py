@@ -42,15 +42,16 @@ def equal_moments(
     """Whether the first steps from pinned weights are the reference's, on average over random draws.
 
     `parted` is the step at which single runs part: it has to be among those that are looked at. Programs that
-    part later than at the first have come to the same batch.
+    part later than at the first have come to the same batch, if the first step tells batches apart.
     """
     if parted > MOST_STEPS:
         return False
     data = task.data(seed)
     pinned, _ = usable_pin(reference, task, data, seed, configuration)
-    start = _Start(task, data, seed, configuration, pinned, max(STEPS, parted), same_batch=parted > 1)
+    start = _Start(task, data, seed, configuration, pinned, max(STEPS, parted), same_batch=False)
     try:
-        return _alike(candidate, reference, start)
+        told = parted > 1 and _tells_batches_apart(reference, start)
+        return _alike(candidate, reference, replace(start, same_batch=told))
     except ProgramError as error:
         if error.kind in {"infra", "timeout"}:
             raise
@@ -102,6 +103,16 @@ def _alike(candidate: Watched, reference: Watched, start: _Start) -> bool:
         if any(_are_equal(others.pairs(candidate, reference, some), least) for some, least in ROUNDS):
             return True
     return _are_equal(start.pairs(candidate, reference, more), stricter)
+
+
+def _tells_batches_apart(reference: Watched, start: _Start) -> bool:
+    """Whether the first step of the reference is another one on another batch; all weights zero hide it."""
+    once = replace(start, steps=1)
+    (here,), (there,) = (
+        side.traces(reference, "reference", [0]) for side in (once, replace(once, other_batches=True))
+    )
+    mine, other = here.gradients[0], there.gradients[0]
+    return here.losses != there.losses or any(not np.array_equal(mine[name], other[name]) for name in mine)
 
 
 def _are_equal(pairs: Sequence[tuple[Samples, Samples]], level: float) -> bool:
