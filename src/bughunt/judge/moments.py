@@ -137,17 +137,24 @@ def _compared(
     """Loss and gradient of each step, and the updates of all; the parameters in one vector."""
     names, first = list(pinned.weights), ours[0]
     start = _flat([{name: array(value) for name, value in pinned.weights.items()}], names, first.weights)
-    mine, theirs = (_quantities(side, names, first, start, steps) for side in (yours, ours))
+    mine, theirs = (_quantities(side, names, first, steps) for side in (yours, ours))
     yield from zip(mine, theirs, strict=True)
+    ends = (_flat([one.weights for one in side], names, first.weights) for side in (yours, ours))
+    moved, other = (_updates(start, end) for end in ends)
+    yield moved, other
 
 
-def _quantities(
-    side: Sequence[Trace], names: Sequence[str], shapes: Trace, start: Samples, steps: int
-) -> Iterator[Samples]:
+def _quantities(side: Sequence[Trace], names: Sequence[str], shapes: Trace, steps: int) -> Iterator[Samples]:
     for step in range(steps):
         yield np.array([[one.losses[step]] for one in side])
         yield _flat([one.gradients[step] for one in side], names, shapes.gradients[step])
-    yield _flat([one.weights for one in side], names, shapes.weights) - start
+
+
+def _updates(start: Samples, end: Samples) -> Samples:
+    """What was added to each weight, and for how many that is no number: a tree has infinite thresholds."""
+    known = np.isfinite(end - start)
+    count = (~known).sum(1, keepdims=True)
+    return np.concatenate([np.where(known, end - start, 0.0), count], axis=1)
 
 
 def _flat(
