@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bughunt.references.slope import norm, slope
+from bughunt.references.slope import norm, slope, slopes_across
 
 START = {"a": torch.tensor([3.0, -1.0]), "b": torch.tensor([[2.0]])}
 
@@ -31,3 +31,13 @@ def test_only_what_has_a_gradient_moves() -> None:
     seen: list[list[str]] = []
     slope(lambda state: seen.append(list(state)) or 0.0, START, {"b": torch.tensor([[12.0]])})
     assert seen == [["b"], ["b"]]
+
+
+def test_across_a_gradient_every_tensor_has_a_slope_of_its_own() -> None:
+    gradient = {"a": 3 * START["a"].square()}
+    (one, found, said), (other, missed, nothing) = slopes_across(loss_at, START, gradient, 5)
+    assert (one, other) == ("a", "b")
+    assert abs(said) in (24, 30)
+    assert found == pytest.approx(said, rel=1e-4)
+    assert nothing == 0
+    assert abs(missed) == pytest.approx(12, rel=1e-4)

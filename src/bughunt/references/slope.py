@@ -1,9 +1,10 @@
 """A loss's own word on its gradient, for behaviour tests: no derivative is taken."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from torch import Tensor
+import torch
+from torch import Generator, Tensor
 
 from bughunt.task import Model, Program, Value
 
@@ -29,6 +30,25 @@ def slope(
         for way in (reach, -reach)
     ]
     return (ends[0] - ends[1]) / (2 * reach)
+
+
+def slopes_across(
+    loss_at: Callable[[dict[str, Tensor]], float],
+    start: Tensors,
+    gradient: Tensors,
+    seed: int,
+    reach: float = 0.01,
+) -> Iterator[tuple[str, float, float]]:
+    """Tensor by tensor, how fast a loss rises along a random direction, and what the gradient says of that.
+
+    Every number of a tensor moves by `reach`, up or down; one without a gradient should make no difference.
+    """
+    rng = Generator().manual_seed(seed)
+    for name, value in start.items():
+        way = 2.0 * torch.randint(2, value.shape, generator=rng) - 1
+        ends = [loss_at({**start, name: value + side * way}) for side in (reach, -reach)]
+        said = float((gradient[name] * way).sum()) if name in gradient else 0.0
+        yield name, (ends[0] - ends[1]) / (2 * reach), said
 
 
 def slope_of_report(
