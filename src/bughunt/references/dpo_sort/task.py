@@ -69,6 +69,8 @@ TASK = Task(
     probes=20,
     floor=0.02,
     exports=(
+        "Tuned.policy",
+        "Tuned.reference",
         "freeze",
         "imitation_loss",
         "log_chance",
