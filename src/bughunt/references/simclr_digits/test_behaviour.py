@@ -1,12 +1,10 @@
 """What any correct contrastive pre-training does, whoever wrote it."""
 
 import math
-from collections.abc import Mapping
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from bughunt.references.data.glyphs import glyphs
 from bughunt.references.slope import slope_of_report
@@ -54,22 +52,32 @@ def looks(program: Program, seed: int, count: int = 400, **config: float) -> Ten
     return torch.linalg.lstsq(known.expand(count, -1, -1), seen).solution.transpose(1, 2)
 
 
-def written_out(
-    state: dict[str, Tensor], images: Tensor, sizes: Mapping[str, int], *, batch_statistics: bool
-) -> tuple[Tensor, Tensor]:
-    """Features and projections by the tensors alone, whatever the layers are called."""
-    hidden, width, narrow = (sizes[name] for name in ("hidden", "features", "projection"))
+def alike(program: Program, model: Model, names: list[str], number: float) -> None:
+    """The same number everywhere, so that it does not matter how layers are arranged."""
+    state = program.state(model)
+    program.load_state(model, {name: torch.full_like(state[name], number) for name in names})
 
-    def of(*shape: int) -> list[Tensor]:
-        return [value for value in state.values() if tuple(value.shape) == shape]
 
-    (first,), (second,), (bias,) = of(hidden, 144), of(width, hidden), of(width)
-    (last,), (end,) = of(narrow, width), of(narrow)
-    shift, scale, offset, mean, var = of(hidden)
-    x = images.flatten(1).float() / 255 @ first.T + shift
-    inner = F.batch_norm(x, mean.clone(), var.clone(), scale, offset, training=batch_statistics).relu()
-    features = inner @ second.T + bias
-    return features, features.relu() @ last.T + end
+def all_alike(images: Tensor, hidden: int, number: float, mean: Tensor, var: Tensor) -> Tensor:
+    """What every feature is, where all that is learned is one number."""
+    x = number * images.flatten(1).float().sum(dim=1) / 255 + number
+    return number * hidden * (number * (x - mean) / (var + 1e-5).sqrt() + number).relu() + number
+
+
+def beyond_the_features(program: Program, model: Model, images: Tensor) -> list[str]:
+    """What is learned and makes no difference to the features."""
+    state, base = program.state(model), program.predict(model, images)
+    names = []
+    for name in program.parameters(model):
+        program.load_state(model, {**state, name: state[name] + 1})
+        names += [name] if torch.equal(program.predict(model, images), base) else []
+    program.load_state(model, state)
+    return names
+
+
+def first_loss(program: Program, model: Model, images: Tensor, seed: int, **config: float) -> float:
+    cfg = {**PLAIN, "batch": len(images), "lr": 0.0, **config}
+    return program.train(model, images, seed, **cfg).next()[0]
 
 
 def test_the_loss_equals_one_written_row_by_row(program: Program, seed: int) -> None:
@@ -148,70 +156,89 @@ def test_noise_is_added_to_every_pixel(program: Program, seed: int) -> None:
     assert noise.unique().numel() > 7000
 
 
-def test_the_two_views_of_an_image_are_drawn_apart(program: Program, seed: int) -> None:
-    # with equal views the twin is as close as can be; the reported loss would know no noise
+@pytest.mark.parametrize("change", [{"noise": 3.0}, {"shift": 0.8, "turn": 2.0}], ids=["noise", "place"])
+def test_the_two_views_of_an_image_are_drawn_apart(
+    program: Program, seed: int, change: dict[str, float]
+) -> None:
+    # with equal views the twin is as close as can be; the reported loss would know no change
     images = glyphs(ROWS, seed)["images"]
-    losses = {}
-    for noise in (0.0, 3.0):
-        cfg = {**PLAIN, "noise": noise, "batch": ROWS, "lr": 0.0, "temperature": 0.05}
-        model = program.build(seed=seed, **cfg)
-        program.seed(seed)
-        losses[noise] = program.train(model, images, seed, **cfg).next()[0]
-    assert losses[0.0] <= 2.0
-    assert losses[3.0] >= losses[0.0] + 1.0
+    model = program.build(seed=seed)
+    program.seed(seed)
+    plain, changed = (
+        first_loss(program, model, images, seed, temperature=0.05, **some) for some in ({}, change)
+    )
+    assert plain <= 2.0
+    assert changed >= plain + 1.0
 
 
-def test_the_reported_loss_is_that_of_the_batch(program: Program, seed: int) -> None:
-    cfg = {**PLAIN, "batch": ROWS, "lr": 0.0, "temperature": 0.4}
-    model = program.build(seed=seed, **cfg)
-    images = glyphs(ROWS, seed)["images"]
-    (reported,) = program.train(model, images, seed, **cfg).next()
-    _, views = written_out(program.state(model), images, program.config(), batch_statistics=True)
-    assert reported == pytest.approx(twins_apart(views, views, 0.4), rel=1e-3)
+def test_training_looks_at_the_batch_and_not_at_its_brightness(program: Program, seed: int) -> None:
+    model, images = program.build(seed=seed), glyphs(ROWS, seed)["images"]
+    found = [first_loss(program, model, one, seed) for one in (images // 2 * 2, images // 2)]
+    assert found[0] == pytest.approx(found[1], rel=5e-3)
 
 
-def test_features_are_read_before_the_projection(program: Program, task: Task, seed: int) -> None:
-    model, _ = trained(program, task, seed)
-    images = glyphs(20, seed)["images"]
-    before = program.predict(model, images)
-    assert before.shape == (20, task.small["features"])
-    projection = {(task.small["projection"], task.small["features"]), (task.small["projection"],)}
-    state = program.state(model)
-    program.load_state(model, {n: v + 1 for n, v in state.items() if tuple(v.shape) in projection})
-    assert torch.equal(program.predict(model, images), before)
+def test_training_divides_by_the_temperature(program: Program, seed: int) -> None:
+    # far from zero the loss is short of knowing nothing in proportion to its inverse
+    model, images = program.build(seed=seed), glyphs(ROWS, seed)["images"]
+    short = [
+        math.log(2 * ROWS - 1) - first_loss(program, model, images, seed, temperature=warm)
+        for warm in (10.0, 20.0)
+    ]
+    assert short[0] > 0
+    assert short[0] / short[1] == pytest.approx(2.0, rel=0.1)
 
 
-def test_the_encoder_is_two_layers_with_batch_norm_between(program: Program, task: Task, seed: int) -> None:
-    model, _ = trained(program, task, seed)
-    images = glyphs(20, seed)["images"]
-    features, _ = written_out(program.state(model), images, task.small, batch_statistics=False)
-    torch.testing.assert_close(program.predict(model, images), features, atol=1e-4, rtol=1e-3)
-
-
-def test_the_projection_is_one_layer_on_what_is_positive(program: Program, task: Task, seed: int) -> None:
-    model = program.build(seed=seed, **task.small)
-    width, narrow = task.small["features"], task.small["projection"]
-    state = program.state(model)
-    (weight,) = [v for v in state.values() if tuple(v.shape) == (narrow, width)]
-    (bias,) = [v for v in state.values() if tuple(v.shape) == (narrow,)]
-    features = draw(seed, 9, width)
-    found = program.call_method(model, "project", features)
-    torch.testing.assert_close(found, features.clamp(min=0) @ weight.T + bias, atol=1e-5, rtol=1e-4)
+@pytest.mark.parametrize("number", [0.1, -0.1])
+def test_the_encoder_is_two_layers_with_batch_norm_between(
+    program: Program, task: Task, seed: int, number: float
+) -> None:
+    model, images = program.build(seed=seed, **task.small), glyphs(20, seed)["images"]
+    alike(program, model, program.parameters(model), number)
+    expected = all_alike(images, task.small["hidden"], number, torch.tensor(0.0), torch.tensor(1.0))
+    found = program.predict(model, images)
+    torch.testing.assert_close(found, expected[:, None].expand(-1, 18), atol=1e-4, rtol=1e-3)
 
 
 def test_running_statistics_follow_the_batches_slowly(program: Program, task: Task, seed: int) -> None:
     cfg = {**task.small, **PLAIN, "batch": ROWS, "lr": 0.0}
     model, images = program.build(seed=seed, **cfg), glyphs(ROWS, seed)["images"]
-    learned, hidden = program.parameters(model), cfg["hidden"]
-    before = program.state(model)
-    (first,) = [v for v in before.values() if tuple(v.shape) == (hidden, 144)]
-    (name,) = [n for n, v in before.items() if n not in learned and v.shape == (hidden,) and not v.any()]
-    (shift,) = [before[n] for n in learned if before[n].shape == (hidden,) and before[n].std() > 0]
-    expected = (images.flatten(1).float() / 255 @ first.T + shift).mean(dim=0)
+    alike(program, model, program.parameters(model), 0.1)
+    x = 0.1 * images.flatten(1).float().sum(dim=1) / 255 + 0.1
     program.train(model, images, seed, **cfg).next()
-    share = float(program.state(model)[name] @ expected / expected.square().sum())
-    assert 0.05 <= share <= 0.4  # a tenth for one look at all rows, more where each view is looked at alone
-    torch.testing.assert_close(program.state(model)[name], share * expected, atol=1e-4, rtol=1e-3)
+    found = program.predict(model, images)
+    # a tenth for one look at all rows, more where each view is looked at alone
+    gaps = [
+        float(
+            (found - all_alike(images, 30, 0.1, share * x.mean(), 1 - share + share * var)[:, None])
+            .abs()
+            .max()
+        )
+        for share, var in ((0.1, torch.cat([x, x]).var()), (0.19, x.var()))
+    ]
+    assert min(gaps) <= 1e-3
+
+
+def test_features_are_read_before_the_projection(program: Program, task: Task, seed: int) -> None:
+    model, _ = trained(program, task, seed)
+    images = glyphs(ROWS, seed)["images"]
+    assert program.predict(model, images).shape == (ROWS, 18)
+    names, state = beyond_the_features(program, model, images), program.state(model)
+    assert sum(state[name].numel() for name in names) == 18 * 7 + 7
+    before = first_loss(program, model, images, seed)
+    program.load_state(model, {name: draw(seed, *state[name].shape) for name in names})
+    assert abs(first_loss(program, model, images, seed) - before) > 0.01
+
+
+def test_what_is_negative_is_not_projected(program: Program, task: Task, seed: int) -> None:
+    model, images = program.build(seed=seed, **task.small), glyphs(ROWS, seed)["images"]
+    projection = beyond_the_features(program, model, images)
+    others = [name for name in program.parameters(model) if name not in projection]
+    alike(program, model, others, -0.1)
+    assert program.predict(model, images).max() < 0
+    nothing = first_loss(program, model, images, seed)
+    assert nothing == pytest.approx(math.log(2 * ROWS - 1), abs=1e-3)
+    alike(program, model, others, 0.1)
+    assert first_loss(program, model, images, seed) < nothing - 1e-3
 
 
 def test_the_rate_falls_along_half_a_cosine(program: Program) -> None:
