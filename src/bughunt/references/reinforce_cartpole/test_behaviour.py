@@ -47,6 +47,7 @@ def _gymnasium_step(state, action):
 def test_the_same_seed_gives_the_same_curve(program, task, seed):
     first, second = (_after(program, task, seed, steps=4)[1] for _ in range(2))
     assert first == second
+    assert len(first) == 4
 
 
 def test_every_parameter_moves(program, task, seed):
@@ -76,11 +77,13 @@ def test_a_fresh_policy_is_undecided(program, seed):
     assert chances.min() > 0.15
 
 
-def test_the_policy_is_the_same_layers_put_together_by_hand(program, seed):
+@pytest.mark.parametrize("number", [0.3, -0.2])
+def test_the_policy_is_two_layers_with_a_bounded_one_between(program, seed, number):
+    # every number of the model is the same, so that it does not matter how they are arranged
     model, states = program.build(seed=seed, hidden=7), _states(seed)
-    by_shape = {tuple(value.shape): value for value in program.state(model).values()}
-    inner = (states @ by_shape[7, 4].T + by_shape[7,]).tanh()
-    expected = inner @ by_shape[2, 7].T + by_shape[2,]
+    program.load_state(model, {n: torch.full_like(v, number) for n, v in program.state(model).items()})
+    inner = (number * states.sum(dim=1) + number).tanh()
+    expected = (7 * number * inner + number)[:, None].expand(-1, 2)
     torch.testing.assert_close(program.call_method(model, "__call__", states), expected, atol=1e-5, rtol=1e-4)
 
 
@@ -105,6 +108,39 @@ def test_the_gradient_is_the_slope_of_the_loss(program, task, seed):
     program.load_state(model, {n: 4 * v for n, v in program.state(model).items()})
     found, length = slope_of_report(program, model, data, seed, config)
     assert found == pytest.approx(length, rel=0.05)
+
+
+def test_where_all_fare_equally_well_the_entropy_alone_is_left(program, task, seed):
+    # all begin at the same place and play one step
+    config = {**task.small, "limit": 1, "entropy_bonus": 0.7}
+    model = program.build(seed=seed, **config)
+    program.load_state(model, {n: 4 * v for n, v in program.state(model).items()})
+    chances = program.call_method(model, "__call__", torch.zeros(1, 4)).softmax(dim=-1)
+    (reported,) = program.train(model, {"spread": 0.0}, seed, **config).next()
+    assert reported == pytest.approx(0.7 * float((chances * chances.log()).sum()), abs=1e-5)
+
+
+def test_without_a_future_no_action_is_better_than_another(program, task, seed):
+    config = {**task.small, "gamma": 0.0, "entropy_bonus": 0.0}
+    model = program.build(seed=seed, **config)
+    reported = program.train(model, {"spread": 0.2}, seed, **config).next(2)
+    assert reported == pytest.approx([0.0, 0.0], abs=1e-5)
+
+
+def test_updates_are_those_of_torch(program, task, seed):
+    config = {**task.small, "limit": 20, "lr": 0.03}
+    model = program.build(seed=seed, **config)
+    program.watch_gradients(model, True)
+    leaves = {name: torch.nn.Parameter(value) for name, value in program.state(model).items()}
+    oracle = torch.optim.Adam(leaves.values(), lr=0.03)
+    run = program.train(model, task.data(seed).train, seed, **config)
+    for _ in range(4):
+        run.next()
+        for name, gradient in program.gradients(model).items():
+            leaves[name].grad = gradient
+        oracle.step()
+    for name, value in program.state(model).items():
+        torch.testing.assert_close(value, leaves[name].detach(), atol=1e-4, rtol=1e-3)
 
 
 def test_a_step_obeys_the_equations_of_the_cart_and_pole(program, seed):
@@ -150,6 +186,7 @@ def test_exploration_draws_actions_with_the_chances_of_the_policy(program, seed)
     program.seed(seed)
     actions = program.call("choose", chances.log().expand(4000, 2).contiguous())
     assert actions.shape == (4000,)
+    assert program.call("choose", chances.log()[None]).shape == (1,)
     assert actions.float().mean().item() == pytest.approx(0.2, abs=0.03)
 
 
