@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bughunt.references.data.glyphs import glyphs
+from bughunt.references.slope import slope_of_report
 from bughunt.task import Model, Program, Task
 
 ROWS = 70
@@ -154,6 +155,15 @@ def test_the_training_follows_schedule_and_optimiser(program: Program, seed: int
         torch.testing.assert_close(after[name], expected, atol=1e-5, rtol=1e-4)
 
 
+def test_the_gradient_is_the_slope_of_the_reported_loss(program: Program, seed: int) -> None:
+    cfg = {**WHOLE, "peak_lr": 0.0}
+    model = program.build(seed=seed, **cfg)
+    lively = {n: v + 0.1 * draw(seed + k, *v.shape) for k, (n, v) in enumerate(program.state(model).items())}
+    program.load_state(model, {name: lively[name] for name in program.parameters(model)})
+    found, length = slope_of_report(program, model, glyphs(ROWS, seed), seed, cfg)
+    assert found == pytest.approx(length, rel=0.05)
+
+
 def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:
     cfg = {**WHOLE, "peak_lr": 0.0}
     model = program.build(seed=seed, **cfg)
@@ -181,6 +191,12 @@ def test_hidden_weights_start_on_the_scale_of_their_inputs(program: Program, see
     for kernel in kernels:
         expected = math.sqrt(2 / kernel[0].numel())
         assert kernel.std().item() == pytest.approx(expected, rel=3 / math.sqrt(kernel.numel()))
+
+
+def test_the_head_starts_small_and_unlike(program: Program, seed: int) -> None:
+    (head,) = [value for value in program.state(program.build(seed=seed)).values() if value.dim() == 2]
+    assert 0 < head.std() < 0.1
+    assert head.unique().numel() > 0.9 * head.numel()
 
 
 def test_every_parameter_moves(program: Program, seed: int) -> None:
