@@ -139,6 +139,15 @@ def test_weights_start_at_their_scale(program: Program, seed: int) -> None:
             assert float(value.std()) == pytest.approx(0.3, rel=0.15), name
 
 
+def test_the_trained_parameters_are_the_whole_model(program: Program, seed: int) -> None:
+    cfg, model = program.config(), program.build(seed=seed)
+    C, J = cfg["channels"], cfg["inner"]
+    block = 3 * C * C + 3 * C + C * C + C + 2 * C * J + J + C + 4 * C
+    expected = 23 * C + cfg["context"] * C + cfg["layers"] * block + 2 * C + 21 * C + 21
+    state = program.state(model)
+    assert sum(state[name].numel() for name in program.parameters(model)) == expected
+
+
 def test_batches_are_padded_and_drawn_anew(program: Program, seed: int) -> None:
     corpus = grammar.corpus(300, seed)
     cfg = settings(program, batch=7, chosen=0.0, longest_padding=3)
@@ -189,6 +198,12 @@ def test_the_gradient_is_the_slope_of_the_reported_loss(program: Program, task: 
     model = program.build(seed=seed, **cfg)
     found, length = slope_of_report(program, model, grammar.corpus(ROWS, seed), seed, cfg, same_draws=True)
     assert found == pytest.approx(length, rel=0.05)
+
+
+def test_every_update_sees_another_batch(program: Program, task: Task, seed: int) -> None:
+    cfg = {**task.small, "peak_lr": 0.0}
+    model = program.build(seed=seed, **cfg)
+    assert len(set(program.train(model, grammar.corpus(ROWS, seed), seed, **cfg).next(4))) == 4
 
 
 def test_a_gradient_belongs_to_this_batch_only(program: Program, task: Task, seed: int) -> None:
