@@ -334,6 +334,19 @@ def test_the_gradient_is_the_slope_of_the_reported_loss(program: Program, seed: 
     assert found == pytest.approx(length, rel=0.05)
 
 
+def test_the_running_statistics_follow_what_the_network_sees(program: Program, task: Task, seed: int) -> None:
+    cfg = {**task.small, **PLAIN, "batch": ROWS, "peak_lr": 0.0, "steps": 45}
+    model, pack = program.build(seed=seed, **cfg), packs(ROWS, seed)
+    ((name, head),) = [(n, v) for n, v in program.state(model).items() if v.dim() == 2]
+    program.load_state(model, {name: 0.1 * noise(seed, *head.shape)})
+    program.train(model, pack, seed, **cfg).next(45)
+    answers = []
+    for training in (True, False):
+        program.train_mode(model, training)
+        answers.append(program.call_method(model, "__call__", decoded(pack)))
+    torch.testing.assert_close(*answers, atol=0.03, rtol=0.03)
+
+
 def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:
     cfg = {**PLAIN, "batch": ROWS, "peak_lr": 0.0}
     model = program.build(seed=seed, **cfg)
