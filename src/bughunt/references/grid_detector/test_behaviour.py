@@ -175,25 +175,30 @@ def test_precision_over_recall_on_cases_counted_by_hand(program: Program) -> Non
     assert precision([hear((shifted, 0.9))], [boxes[:1]], 0.85) == pytest.approx(0.0)
 
 
-def test_the_loss_equals_one_written_row_by_row(program: Program, seed: int) -> None:
+def test_the_loss_and_its_pull_equal_those_written_row_by_row(program: Program, seed: int) -> None:
     given = scenes(6, seed)
     cfg = settings(program, place_weight=2.0, size_weight=3.0, positive_weight=5.0)
     target = program.call("encode", given["boxes"], given["labels"], GRID, cfg)
-    raw = draw(seed, 6, 8, *GRID)
-    total = 0.0
+    raw = program.call("torch.clone", draw(seed, 6, 8, *GRID), keep=True)
+    program.call_method(raw, "requires_grad_", keep=True)
+    oracle = draw(seed, 6, 8, *GRID).requires_grad_()
+    total = torch.zeros(())
     for b in range(6):
         for r in range(5):
             for c in range(7):
-                said, due = raw[b, :, r, c].double(), target[b, :, r, c].double()
-                total += (5.0 * due[0] + 1 - due[0]) * float(
-                    F.binary_cross_entropy_with_logits(said[0], due[0])
-                )
+                said, due = oracle[b, :, r, c], target[b, :, r, c]
+                sure = F.binary_cross_entropy_with_logits(said[0], due[0])
+                total = total + (5.0 if due[0] else 1.0) * sure
                 if due[0]:
-                    total += 2.0 * float((said[1:3].sigmoid() - due[1:3]).square().sum())
-                    total += 3.0 * float((said[3:5] - due[3:5]).square().sum())
-                    total -= float(said[5:].log_softmax(dim=0)[int(due[5])])
-    found = program.call("loss", raw, target, cfg)
-    assert float(found) == pytest.approx(float(total) / float(target[:, 0].sum()), rel=1e-4)
+                    total = total + 2.0 * (said[1:3].sigmoid() - due[1:3]).square().sum()
+                    total = total + 3.0 * (said[3:5] - due[3:5]).square().sum()
+                    total = total - said[5:].log_softmax(dim=0)[int(due[5])]
+    expected = total / target[:, 0].sum()
+    expected.backward()
+    found = program.call("loss", raw, target, cfg, keep=True)
+    (pull,) = program.call("torch.autograd.grad", [found], [raw])
+    assert float(program.call_method(found, "item")) == pytest.approx(float(expected), rel=1e-4)
+    torch.testing.assert_close(pull, oracle.grad, atol=1e-5, rtol=1e-3)
 
 
 def test_images_with_nothing_on_them_have_a_loss_too(program: Program) -> None:
@@ -278,6 +283,12 @@ def test_the_gradient_is_the_slope_of_the_reported_loss(program: Program, task: 
     model = program.build(seed=seed, **cfg)
     found, length = slope_of_report(program, model, scenes(ROWS, seed), seed, cfg, same_draws=True)
     assert found == pytest.approx(length, rel=0.05)
+
+
+def test_every_update_sees_another_batch(program: Program, task: Task, seed: int) -> None:
+    cfg = {**task.small, "peak_lr": 0.0}
+    model = program.build(seed=seed, **cfg)
+    assert len(set(program.train(model, scenes(ROWS, seed), seed, **cfg).next(3))) == 3
 
 
 def test_gradients_belong_to_one_batch(program: Program, task: Task, seed: int) -> None:
