@@ -156,6 +156,18 @@ def test_the_loss_equals_the_one_in_pytorch(program: Program, seed: int) -> None
         torch.testing.assert_close(program.call("loss", logits, labels, smoothing), expected)
 
 
+def test_the_pull_of_the_loss_is_that_of_the_one_in_pytorch(program: Program, seed: int) -> None:
+    draws = torch.Generator().manual_seed(seed)
+    logits, labels = 2 * torch.randn(9, 10, generator=draws), torch.arange(9)
+    handle = program.call("torch.clone", logits, keep=True)
+    program.call_method(handle, "requires_grad_", keep=True)
+    value = program.call("loss", handle, labels, 0.4, keep=True)
+    (found,) = program.call("torch.autograd.grad", [value], [handle])
+    oracle = logits.requires_grad_()
+    F.cross_entropy(oracle, labels, label_smoothing=0.4).backward()
+    torch.testing.assert_close(found, oracle.grad)
+
+
 def test_large_scores_stay_finite(program: Program) -> None:
     logits, labels = torch.tensor([[400.0, -400.0], [300.0, 0.0]]), torch.tensor([1, 0])
     assert float(program.call("loss", logits, labels, 0.0)) == pytest.approx(400.0)
@@ -223,6 +235,33 @@ def test_every_parameter_moves(program: Program, task: Task, seed: int) -> None:
     after = program.state(model)
     for name in program.parameters(model):
         assert (after[name] - before[name]).abs().max() > 1e-9, name
+
+
+def test_the_trained_parameters_are_the_whole_model(program: Program, seed: int) -> None:
+    cfg, model = program.config(), program.build(seed=seed)
+    C, J, N, P = cfg["channels"], cfg["inner"], (12 // cfg["patch"]) ** 2, cfg["patch"] ** 2
+    block = 3 * C * C + 3 * C + C * C + C + 2 * C * J + J + C + 4 * C
+    expected = P * C + C + C + (N + 1) * C + cfg["layers"] * block + 2 * C + 10 * C + 10
+    state = program.state(model)
+    assert sum(state[name].numel() for name in program.parameters(model)) == expected
+
+
+def test_what_branches_add_is_dropped_as_often_as_it_should(program: Program, seed: int) -> None:
+    # the head reads one token; where that is dropped, the row of the matrix that wrote it gets no gradient
+    cfg = {"layers": 1, "dropout": 0.3, "peak_lr": 0.0}
+    _, state = lively(program, seed, layers=1)
+    model, sizes = program.build(seed=seed, **cfg), program.config()
+    program.load_state(model, state)
+    shapes = ((sizes["channels"], sizes["channels"]), (sizes["channels"], sizes["inner"]))
+    writers = [name for name in program.parameters(model) if tuple(state[name].shape) in shapes]
+    program.watch_gradients(model, True)
+    run = program.train(model, glyphs(1, seed), seed, **cfg)
+    silent = []
+    for _ in range(25):
+        run.next()
+        gradients = program.gradients(model)
+        silent += [(gradients[name] == 0).all(dim=1) for name in writers]
+    assert float(torch.cat(silent).double().mean()) == pytest.approx(0.3, abs=0.06)
 
 
 def test_it_overfits_one_small_batch(program: Program, seed: int) -> None:
