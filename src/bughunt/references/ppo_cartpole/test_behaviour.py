@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bughunt.references.reinforce_cartpole.task import tick, upright
+from bughunt.references.slope import slope_of_report
 from bughunt.task import Model, Program, Task
 
 LIMIT = 30
@@ -247,6 +248,20 @@ def test_a_fresh_agent_has_no_preference(program: Program, seed: int) -> None:
     assert (chances.exp() - 0.5).abs().max() <= 0.05
 
 
+def test_both_networks_have_two_hidden_layers(program: Program, seed: int) -> None:
+    # the hidden layers of both alike, and no shifts
+    model = program.build(seed=seed, hidden=16)
+    given = {shape: draw(seed, *shape) / 2 for shape in ((16, 4), (16, 16), (2, 16), (1, 16))}
+    state = program.state(model)
+    program.load_state(model, {n: given.get(tuple(v.shape), 0 * v) for n, v in state.items()})
+    seen = draw(seed + 1, 20, 4)
+    hidden = (seen @ given[16, 4].T).tanh() @ given[16, 16].T
+    expected = (hidden.tanh() @ given[2, 16].T).log_softmax(dim=1)
+    torch.testing.assert_close(program.call("agent.log_policy", model, seen), expected, atol=1e-4, rtol=1e-3)
+    values = (hidden.tanh() @ given[1, 16].T)[:, 0]
+    torch.testing.assert_close(program.call("agent.value", model, seen), values, atol=1e-4, rtol=1e-3)
+
+
 def test_weights_start_orthogonal(program: Program, seed: int) -> None:
     state = program.state(program.build(seed=seed, hidden=20))
     expected = {(20, 4): math.sqrt(2), (20, 20): math.sqrt(2), (2, 20): 0.01, (1, 20): 1.0}
@@ -284,6 +299,18 @@ def test_updates_are_those_of_torch(program: Program, task: Task, seed: int) -> 
     after = program.state(model)
     for name, parameter in params.items():
         torch.testing.assert_close(after[name], parameter.detach(), atol=5e-4, rtol=1e-2)
+
+
+def test_the_gradient_is_the_slope_of_the_reported_loss(program: Program, task: Task, seed: int) -> None:
+    # a single tick without a future: what is seen and rewarded is the same whatever the policy,
+    # and a critic who expects nothing finds all actions equally good
+    cfg = {**task.small, "carts": 40, "length": 1, "batch": 1000, "lr": 0.0, "gamma": 0.0}
+    cfg |= {"passes": 1, "entropy_bonus": 0.7}
+    model = lively(program, seed, **cfg)
+    last = {n: v for n, v in program.state(model).items() if v.shape in ((1, 16), (1,))}
+    program.load_state(model, {name: torch.zeros_like(value) for name, value in last.items()})
+    found, length = slope_of_report(program, model, {"limit": LIMIT}, seed, cfg)
+    assert found == pytest.approx(length, rel=0.05)
 
 
 def test_a_gradient_belongs_to_this_batch_only(program: Program, task: Task, seed: int) -> None:
