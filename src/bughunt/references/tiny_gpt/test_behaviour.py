@@ -170,6 +170,21 @@ def test_dropout_makes_the_same_batch_differ(program: Program, seed: int) -> Non
     assert len(set(losses)) == 3
 
 
+def test_what_branches_add_is_dropped_as_often_as_it_should(program: Program, seed: int) -> None:
+    # of one token alone; where it is dropped, the row of the matrix that wrote it gets no gradient
+    C, cfg = program.config()["channels"], {**STILL, "dropout": 0.3, "peak_lr": 0.0, "batch": 1}
+    model = program.build(seed=seed, **cfg)
+    writers = [*of_shape(program, model, C, C), *of_shape(program, model, C, 4 * C)]
+    program.watch_gradients(model, True)
+    run = program.train(model, grammar.corpus(50, seed)[:, :2].contiguous(), seed, **cfg)
+    silent = []
+    for _ in range(12):
+        run.next()
+        gradients = program.gradients(model)
+        silent += [(gradients[name] == 0).all(dim=1) for name in writers]
+    assert float(torch.cat(silent).double().mean()) == pytest.approx(0.3, abs=0.06)
+
+
 def test_the_same_seed_gives_the_same_curve(program: Program, seed: int) -> None:
     curves = []
     for _ in range(2):
@@ -184,6 +199,12 @@ def test_a_run_has_as_many_updates_as_it_is_told(program: Program, seed: int) ->
     model = program.build(seed=seed)
     run = program.train(model, grammar.corpus(50, seed), seed, steps=5, batch=7, warmup=2)
     assert len(run.next(9)) == 5
+
+
+def test_every_update_sees_another_batch(program: Program, seed: int) -> None:
+    cfg = {**STILL, "peak_lr": 0.0}
+    model = program.build(seed=seed, **cfg)
+    assert len(set(program.train(model, grammar.corpus(200, seed), seed, **cfg).next(4))) == 4
 
 
 def test_batches_draw_on_the_whole_corpus(program: Program, seed: int) -> None:
@@ -248,6 +269,28 @@ def test_gradients_are_clipped_by_their_common_norm(program: Program, seed: int)
     for name, g in gradient.items():
         expected = -rate * clip * g / (clip * g.abs() + epsilon)
         torch.testing.assert_close(after[name] - before[name], expected, rtol=0.05, atol=1e-6)
+
+
+def test_updates_are_those_of_torch(program: Program, task: Task, seed: int) -> None:
+    cfg = {**task.small, **STILL, "warmup": 1, "peak_lr": 4e-3, "max_grad_norm": 0.2}
+    model = program.build(seed=seed, **cfg)
+    program.watch_gradients(model, True)
+    state = program.state(model)
+    params = {n: torch.nn.Parameter(state[n]) for n in program.parameters(model)}
+    oracle = torch.optim.AdamW(params.values(), betas=(0.9, 0.98), weight_decay=0.0)
+    run = program.train(model, grammar.corpus(200, seed), seed, **cfg)
+    for step in range(5):
+        run.next()
+        for name, gradient in program.gradients(model).items():
+            params[name].grad = gradient
+        torch.nn.utils.clip_grad_norm_(params.values(), 0.2)
+        progress = max(0, step - 1) / 39  # of the fall that follows one update at the peak
+        oracle.param_groups[0]["lr"] = 4e-3 * (1 + math.cos(math.pi * progress)) / 2
+        oracle.step()
+    after = program.state(model)
+    for name, parameter in params.items():
+        move, due = after[name] - state[name], parameter.detach() - state[name]
+        assert (move - due).norm() <= 0.02 * due.norm() + 1e-6, name
 
 
 def test_only_matrices_decay(program: Program, seed: int) -> None:
