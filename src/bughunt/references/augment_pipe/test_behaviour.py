@@ -335,11 +335,11 @@ def test_the_gradient_is_the_slope_of_the_reported_loss(program: Program, seed: 
 
 
 def test_the_running_statistics_follow_what_the_network_sees(program: Program, task: Task, seed: int) -> None:
-    cfg = {**task.small, **PLAIN, "batch": ROWS, "peak_lr": 0.0, "steps": 45}
+    cfg = {**task.small, **PLAIN, "batch": ROWS, "peak_lr": 0.0, "steps": 60}
     model, pack = program.build(seed=seed, **cfg), packs(ROWS, seed)
     ((name, head),) = [(n, v) for n, v in program.state(model).items() if v.dim() == 2]
     program.load_state(model, {name: 0.1 * noise(seed, *head.shape)})
-    program.train(model, pack, seed, **cfg).next(45)
+    program.train(model, pack, seed, **cfg).next(60)
     answers = []
     for training in (True, False):
         program.train_mode(model, training)
