@@ -205,6 +205,13 @@ def test_the_rate_is_cut_when_nothing_gets_better(program):
     assert rates == pytest.approx([0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2, 0.2, 0.2])
 
 
+def test_progress_begins_the_wait_anew(program):
+    plateau = program.call("progress.Plateau", 0.8, 0.5, 1, keep=True)
+    for loss in (3.0, 3.5, 2.0, 2.5, 1.0, 1.5, 0.9):
+        program.call_method(plateau, "look", loss)
+        assert program.call_method(plateau, "state_dict")["lr"] == 0.8
+
+
 def test_one_pass_shows_every_row_once(program, seed):
     rng = program.call("torch.Generator", keep=True)
     program.call_method(rng, "manual_seed", seed, keep=True)
@@ -224,6 +231,13 @@ def test_training_and_validation_rows_never_overlap(program):
     for images, labels in (learn, held):
         assert torch.equal(images.flatten(), labels.float())
     assert len({label // 10 for label in held[1].tolist()}) == 5  # of rows sorted by class some of each
+
+
+@pytest.mark.parametrize(("share", "held_out"), [(0.15, 12), (0.3, 28), (0.9, 42)])
+def test_the_share_held_out_is_the_nearest_that_leaves_half(program, share, held_out):
+    data = {"images": torch.zeros(84, 1, 1), "labels": torch.arange(84)}
+    learn, held = program.call("split", data, program.call("Config", keep=True, validation=share))
+    assert (len(learn[1]), len(held[1])) == (84 - held_out, held_out)
 
 
 def test_the_moving_average_moves_slowly(program, seed):
@@ -328,6 +342,36 @@ def test_updates_are_those_of_torch(program, seed):
         )
 
 
+def test_a_run_begins_with_the_usual_rate_and_decay(program, task, seed):
+    model = program.build(seed=seed, **task.small)
+    program.watch_gradients(model, True)
+    run = program.train(model, glyphs(ROWS, seed), seed, **task.small)
+    before = program.state(model)
+    run.next()
+    gradients, after = program.gradients(model), program.state(model)
+    leaves = {name: torch.nn.Parameter(before[name]) for name in gradients}
+    for name, leaf in leaves.items():
+        leaf.grad = gradients[name]
+    torch.optim.AdamW(leaves.values(), lr=5e-3, weight_decay=0.02).step()
+    for name, leaf in leaves.items():
+        torch.testing.assert_close(after[name], leaf.detach(), atol=1e-5, rtol=1e-5)
+
+
+def test_two_evaluations_without_progress_are_borne(program, task, seed):
+    config = {**task.small, "evaluate_every": 1, "decay": 1.0, "cut": 0.0}
+    model = program.build(seed=seed, **config)
+    # Averages that do not move and answer the same to all: the first evaluation remains the best.
+    zeros = {name: 0 * value for name, value in program.state(model).items() if value.dim()}
+    program.load_state(model, zeros)
+    run, states = program.train(model, glyphs(ROWS, seed), seed, **config), []
+    for _ in range(5):
+        run.next()
+        state = program.state(model)
+        states.append({name: state[name] for name in program.parameters(model)})
+    assert not _same(states[2], states[3])
+    assert _same(states[3], states[4])
+
+
 def test_gradients_are_those_of_the_reported_loss(program, seed):
     config = {**SMALL, "dropout": 0.0, "validation": 0.5, "batch": 1000}
     data, model = glyphs(ROWS, seed), program.build(seed=seed, **config)
@@ -368,6 +412,19 @@ def test_dropout_is_on_while_training(program, seed):
             losses[dropout, noise] = run.next()[0]
     assert losses[0.0, 1] == losses[0.0, 2]
     assert losses[0.5, 1] != losses[0.5, 2]
+
+
+def test_dropout_takes_a_small_share(program, seed):
+    config = {"hidden": 1, "lr": 0.0, "batch": 1000, "save_every": 100}
+    model = program.build(seed=seed, **config)
+    # The one unit is always 1; where it is dropped, all classes are alike.
+    made = {(1, 144): torch.zeros(1, 144), (1,): torch.ones(1), (10,): torch.zeros(10)}
+    made[10, 1] = 50 * torch.eye(10)[:, :1]
+    state = program.state(model)
+    program.load_state(model, {n: made[tuple(v.shape)] for n, v in state.items() if v.dim()})
+    rows = glyphs(700, seed)
+    run = program.train(model, {**rows, "labels": 0 * rows["labels"]}, seed, **config)
+    assert sum(run.next(4)) / 4 / math.log(10) == pytest.approx(0.15, abs=0.06)
 
 
 def test_a_fresh_model_has_no_opinion(program, task, seed):
