@@ -177,6 +177,20 @@ def test_dropout_makes_the_same_batch_differ(program: Program, seed: int) -> Non
     assert max(losses) - min(losses) > 1e-4
 
 
+def test_dropout_takes_a_small_share(program: Program, seed: int) -> None:
+    # one hidden channel, always open: where it is dropped, all classes are alike
+    config = {"hidden": 1, "batch": 1000, "lr": 0.0}
+    model = program.build(seed=seed, **config)
+    state = program.state(model)
+    opened = {n: torch.full_like(w, 30.0 if len(w) == w.numel() == 4 else 0.0) for n, w in state.items()}
+    (head,) = [name for name, w in state.items() if w.shape == (5, 1)]
+    opened[head][0] = 50.0
+    program.load_state(model, opened)
+    tokens, lengths, labels = brackets.strings(900, seed)
+    losses = program.train(model, (tokens, lengths, 0 * labels), seed, **config).next(2)
+    assert sum(losses) / 2 / math.log(5) == pytest.approx(0.1, abs=0.05)
+
+
 def test_the_same_seed_gives_the_same_curve(program: Program, seed: int) -> None:
     curves = []
     for _ in range(2):
@@ -267,6 +281,23 @@ def test_gradients_are_clipped_by_their_common_norm(program: Program, seed: int)
         torch.testing.assert_close(after[name] - before[name], expected, rtol=0.05, atol=1e-6)
 
 
+def test_updates_follow_the_gradients(program: Program, seed: int) -> None:
+    model = program.build(seed=seed)
+    program.watch_gradients(model, True)
+    run, start = program.train(model, brackets.strings(150, seed), seed), program.state(model)
+    leaves = {name: nn.Parameter(start[name]) for name in program.parameters(model)}
+    oracle = torch.optim.Adam(leaves.values(), lr=5e-3)
+    for _ in range(3):
+        run.next()
+        gradients, after = program.gradients(model), program.state(model)
+        for name, leaf in leaves.items():
+            leaf.grad = gradients[name]
+        nn.utils.clip_grad_norm_(leaves.values(), 1.0)
+        oracle.step()
+        for name, leaf in leaves.items():
+            torch.testing.assert_close(after[name], leaf.detach(), rtol=1e-3, atol=1e-4)
+
+
 def test_what_stands_in_the_padding_makes_no_difference(program: Program, seed: int) -> None:
     model = program.build(seed=seed)
     tokens, lengths, _ = brackets.strings(9, seed)
@@ -304,6 +335,14 @@ def test_every_symbol_up_to_the_last_counts(program: Program, seed: int) -> None
 def test_the_cell_agrees_with_the_one_in_pytorch(program: Program, seed: int) -> None:
     order, _ = agreeing_order(program, seed)
     assert order is not None, "no assignment of the four gates gives what nn.LSTM gives"
+
+
+def test_answers_may_be_shifted_either_way(program: Program, seed: int) -> None:
+    model, shifts = program.build(seed=seed), torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0])
+    state = program.state(model)
+    program.load_state(model, {n: shifts if w.shape == (5,) else 0 * w for n, w in state.items()})
+    answers = logits(program, model, brackets.strings(7, seed))
+    torch.testing.assert_close(answers, shifts.expand(7, 5))
 
 
 def test_the_forget_gate_starts_open(program: Program, seed: int) -> None:
