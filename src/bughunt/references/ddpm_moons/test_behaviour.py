@@ -138,6 +138,16 @@ def test_batches_cover_each_row_once_with_nothing_left_out(program, seed):
     assert not torch.equal(torch.cat(passes[0]), torch.cat(passes[1]))
 
 
+def test_every_update_sees_another_batch(program, task, seed):
+    config = {**task.small, "lr": 0.0}
+    model = program.build(seed=seed, **config)
+    run, losses = program.train(model, task.data(seed).train, seed, **config), []
+    for _ in range(8):
+        program.seed(seed)  # the same levels and noise each time
+        losses += run.next()
+    assert len(set(losses)) == 8
+
+
 def test_the_schedule_rises_evenly(program):
     betas = _betas(program, levels=7, first_beta=0.01, last_beta=0.31)
     expected = torch.tensor([0.01, 0.06, 0.11, 0.16, 0.21, 0.26, 0.31]).double()
@@ -151,6 +161,13 @@ def test_levels_are_told_apart(program):
     apart = torch.cdist(codes, codes) + 9 * torch.eye(40)
     assert apart.min() > 0.5
     assert apart[0, 39] > apart[0, 5]
+
+
+def test_a_code_is_made_of_waves_from_fast_to_slow(program):
+    codes = torch.as_tensor(program.call("code", torch.arange(40), 24)).double()
+    angles = torch.arange(40)[:, None] * 1000.0 ** (-torch.arange(12).double() / 12)
+    for wave in torch.cat([angles.sin(), angles.cos()], dim=1).T:
+        assert (codes - wave[:, None]).abs().amax(dim=0).min() < 1e-4
 
 
 def test_blurring_at_once_equals_blurring_level_by_level(program, seed):
