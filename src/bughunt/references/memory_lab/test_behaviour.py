@@ -309,6 +309,17 @@ def test_updates_follow_the_gradients(program: Program, seed: int) -> None:
         torch.testing.assert_close(after[name], value, atol=1e-5, rtol=1e-3)
 
 
+def test_a_run_begins_with_the_usual_rate_and_decay(program: Program, seed: int) -> None:
+    model = program.build(seed=seed)
+    program.watch_gradients(model, True)
+    before = program.state(model)
+    program.train(model, some(seed), seed).next()
+    after = program.state(model)
+    for name, gradient in program.gradients(model).items():
+        expected = before[name] - 0.6 * (gradient + 2e-4 * before[name])
+        torch.testing.assert_close(after[name], expected, atol=1e-6, rtol=1e-5)
+
+
 def test_the_gradient_is_the_slope_of_the_reported_loss(program: Program, seed: int) -> None:
     cfg = {**STILL, "lr": 0.0, "batch": 90}
     model = program.build(seed=seed, **cfg)
