@@ -168,6 +168,17 @@ def test_updates_are_those_of_torch(program, seed, max_norm):
             assert np.allclose(after[name], leaf.detach().numpy(), atol=1e-5), name
 
 
+def test_the_first_update_is_as_large_as_the_first_rate(program, seed):
+    data, model = _glyphs(48, seed), program.build(seed=seed)
+    _, to = program.call("gradients", model, data["images"], data["labels"])
+    before = _state(program, model)
+    program.train(model, data, seed).next()
+    after = _state(program, model)
+    for name, value in before.items():
+        moved = (after[name] - value)[np.abs(to[name]) > 1e-4]
+        assert np.allclose(np.abs(moved), 0.012 / 15, rtol=0.01), name
+
+
 def test_a_slight_gradient_is_left_at_its_length(program, seed):
     data = {**_glyphs(ROWS, seed), "labels": np.full(ROWS, 3)}
     config = {**WHOLE, "lr": 0.01, "max_norm": 1.0}
