@@ -73,14 +73,15 @@ def _from_program(
     bugs: int,
 ) -> list[Accepted]:
     reference = references.load(slug)
-    seeds = fair_seeds(reference, seed, evaluate)
     used = Counter(mutant.operator for item in so_far for mutant in item.mutants)
     healthy: dict[str, Finding] = {}
     accepted: list[Accepted] = []
     known: list[Suspect] = []
     known_facts = facts_of(reference, evaluate, on_event)
     candidates = _candidates(reference, seed, operator_ids, used, known_facts)
+    seeds: Sequence[int] = ()
     while len(accepted) < wanted and (batch := _take(candidates, BATCH)):
+        seeds = seeds or fair_seeds(reference, seed, evaluate)
         fresh = _tell_apart(reference, batch, seeds, evaluate)
         for group in groups(reference, known, fresh, bugs):
             rows = {mutant.row for item in accepted for mutant in item.mutants}
