@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bughunt.references.dpo_sort.task import in_order, strings
+from bughunt.references.gradients import follow
 from bughunt.references.slope import slope_of_report
 from bughunt.task import Model, Program, Task
 
@@ -221,12 +222,7 @@ def test_updates_are_those_of_torch(program: Program, task: Task, seed: int) -> 
     run = program.train(model, strings(ROWS, seed), seed, **cfg)
     for rate, count in ((0.01, 5), (0.002, 4)):
         oracle = torch.optim.Adam(params.values(), lr=rate)
-        for _ in range(count):
-            run.next()
-            for name, gradient in program.gradients(model).items():
-                params[name].grad = gradient
-            torch.nn.utils.clip_grad_norm_(params.values(), 0.05)
-            oracle.step()
+        follow(program, model, run, oracle, params, [rate] * count, max_norm=0.05)
     after = program.state(model)
     for name, parameter in params.items():
         torch.testing.assert_close(after[name], parameter.detach(), atol=1e-3, rtol=1e-2)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bughunt.references.dqn_catch.task import COLUMNS, ROWS, board
+from bughunt.references.gradients import follow
 from bughunt.references.slope import slope_of_report
 
 FOREVER = 10**6
@@ -117,11 +118,7 @@ def test_updates_are_those_of_torch(program, task, seed):
     leaves = {name: torch.nn.Parameter(value) for name, value in program.state(model).items()}
     oracle = torch.optim.Adam(leaves.values(), lr=0.01)
     run = program.train(model, task.data(seed).train, seed, **config)
-    for _ in range(4):
-        run.next()
-        for name, gradient in program.gradients(model).items():
-            leaves[name].grad = gradient
-        oracle.step()
+    follow(program, model, run, oracle, leaves, [0.01] * 4)
     for name, value in program.state(model).items():
         torch.testing.assert_close(value, leaves[name].detach(), atol=1e-4, rtol=1e-3)
 

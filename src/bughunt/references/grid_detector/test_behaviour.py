@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bughunt.references.data.scenes import scenes
+from bughunt.references.gradients import follow
 from bughunt.references.slope import slope_of_report
 from bughunt.task import Model, Program, Task
 
@@ -266,13 +267,8 @@ def test_updates_are_those_of_torch(program: Program, task: Task, seed: int) -> 
     params = {n: torch.nn.Parameter(state[n]) for n in program.parameters(model)}
     oracle = torch.optim.Adam(params.values(), lr=0.01)
     run = program.train(model, scenes(ROWS, seed), seed, **cfg)
-    for step in range(4):
-        run.next()
-        for name, gradient in program.gradients(model).items():
-            params[name].grad = gradient
-        for group in oracle.param_groups:
-            group["lr"] = program.call("learning_rate", step, handle)
-        oracle.step()
+    rates = [float(program.call("learning_rate", step, handle)) for step in range(4)]
+    follow(program, model, run, oracle, params, rates)
     after = program.state(model)
     for name, parameter in params.items():
         torch.testing.assert_close(after[name], parameter.detach(), atol=1e-4, rtol=1e-3)

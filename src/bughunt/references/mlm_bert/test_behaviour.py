@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bughunt.references.data import grammar
+from bughunt.references.gradients import follow
 from bughunt.references.slope import slope_of_report
 from bughunt.task import Model, Program, Task
 
@@ -179,14 +180,8 @@ def test_updates_are_those_of_torch(program: Program, task: Task, seed: int) -> 
     params = {n: torch.nn.Parameter(state[n]) for n in program.parameters(model)}
     oracle = torch.optim.AdamW(params.values(), lr=0.01, weight_decay=0.3)
     run = program.train(model, grammar.corpus(ROWS, seed), seed, **cfg)
-    for step in range(4):
-        run.next()
-        for name, gradient in program.gradients(model).items():
-            params[name].grad = gradient
-        torch.nn.utils.clip_grad_norm_(params.values(), 0.05)
-        for group in oracle.param_groups:
-            group["lr"] = program.call("learning_rate", step, handle)
-        oracle.step()
+    rates = [float(program.call("learning_rate", step, handle)) for step in range(4)]
+    follow(program, model, run, oracle, params, rates, max_norm=0.05)
     after = program.state(model)
     for name, parameter in params.items():
         move, due = (after[name] - state[name]).flatten(), (parameter.detach() - state[name]).flatten()

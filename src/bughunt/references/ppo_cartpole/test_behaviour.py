@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bughunt.references.gradients import follow
 from bughunt.references.reinforce_cartpole.task import tick, upright
 from bughunt.references.slope import slope_of_report
 from bughunt.task import Model, Program, Task
@@ -288,14 +289,8 @@ def test_updates_are_those_of_torch(program: Program, task: Task, seed: int) -> 
     params = {n: torch.nn.Parameter(state[n]) for n in program.parameters(model)}
     oracle = torch.optim.Adam(params.values(), lr=0.01, eps=1e-5)
     run = program.train(model, {"limit": LIMIT}, seed, **cfg)
-    for update in range(9):  # six belong to one rollout
-        run.next()
-        for name, gradient in program.gradients(model).items():
-            params[name].grad = gradient
-        torch.nn.utils.clip_grad_norm_(params.values(), 0.05)
-        for group in oracle.param_groups:
-            group["lr"] = 0.01 * (1 - (update // 6) / 3)
-        oracle.step()
+    rates = [0.01 * (1 - (update // 6) / 3) for update in range(9)]  # six belong to one rollout
+    follow(program, model, run, oracle, params, rates, max_norm=0.05)
     after = program.state(model)
     for name, parameter in params.items():
         torch.testing.assert_close(after[name], parameter.detach(), atol=5e-4, rtol=1e-2)

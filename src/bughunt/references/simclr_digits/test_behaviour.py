@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bughunt.references.data.glyphs import glyphs
+from bughunt.references.gradients import follow
 from bughunt.references.slope import slope_of_report
 from bughunt.task import Model, Program, Task
 
@@ -255,13 +256,8 @@ def test_updates_are_those_of_torch(program: Program, seed: int) -> None:
     params = {n: torch.nn.Parameter(state[n]) for n in program.parameters(model)}
     oracle = torch.optim.AdamW(params.values(), lr=0.01, weight_decay=0.5)
     run = program.train(model, glyphs(ROWS, seed)["images"], seed, **cfg)
-    for step in range(4):
-        run.next()
-        for name, gradient in program.gradients(model).items():
-            params[name].grad = gradient
-        for group in oracle.param_groups:
-            group["lr"] = 0.005 * (1 + math.cos(math.pi * step / 8))
-        oracle.step()
+    rates = [0.005 * (1 + math.cos(math.pi * step / 8)) for step in range(4)]
+    follow(program, model, run, oracle, params, rates)
     after = program.state(model)
     for name, parameter in params.items():
         torch.testing.assert_close(after[name], parameter.detach(), atol=1e-4, rtol=1e-3)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bughunt.references.data import grammar
+from bughunt.references.gradients import follow, silent_share
 from bughunt.task import Model, Program, Task
 
 STILL = {"dropout": 0.0, "weight_decay": 0.0}
@@ -177,12 +178,7 @@ def test_what_branches_add_is_dropped_as_often_as_it_should(program: Program, se
     writers = [*of_shape(program, model, C, C), *of_shape(program, model, C, 4 * C)]
     program.watch_gradients(model, True)
     run = program.train(model, grammar.corpus(50, seed)[:, :2].contiguous(), seed, **cfg)
-    silent = []
-    for _ in range(12):
-        run.next()
-        gradients = program.gradients(model)
-        silent += [(gradients[name] == 0).all(dim=1) for name in writers]
-    assert float(torch.cat(silent).double().mean()) == pytest.approx(0.3, abs=0.06)
+    assert silent_share(program, model, run, writers, 12) == pytest.approx(0.3, abs=0.06)
 
 
 def test_the_same_seed_gives_the_same_curve(program: Program, seed: int) -> None:
@@ -279,14 +275,9 @@ def test_updates_are_those_of_torch(program: Program, task: Task, seed: int) -> 
     params = {n: torch.nn.Parameter(state[n]) for n in program.parameters(model)}
     oracle = torch.optim.AdamW(params.values(), betas=(0.9, 0.98), weight_decay=0.0)
     run = program.train(model, grammar.corpus(200, seed), seed, **cfg)
-    for step in range(5):
-        run.next()
-        for name, gradient in program.gradients(model).items():
-            params[name].grad = gradient
-        torch.nn.utils.clip_grad_norm_(params.values(), 0.2)
-        progress = max(0, step - 1) / 39  # of the fall that follows one update at the peak
-        oracle.param_groups[0]["lr"] = 4e-3 * (1 + math.cos(math.pi * progress)) / 2
-        oracle.step()
+    # a cosine that falls after one update at the peak
+    rates = [4e-3 * (1 + math.cos(math.pi * max(0, step - 1) / 39)) / 2 for step in range(5)]
+    follow(program, model, run, oracle, params, rates, max_norm=0.2)
     after = program.state(model)
     for name, parameter in params.items():
         move, due = after[name] - state[name], parameter.detach() - state[name]

@@ -19,11 +19,6 @@ def _run(program, task, seed, model=None, **config):
     return model, losses, data
 
 
-def _run_on(program, model, images, seed, **config):
-    """The losses of a run on these images."""
-    return program.train(model, images, seed, **config).next(config["steps"])
-
-
 def _noise(seed, count=40):
     return torch.randn(count, LATENT, generator=torch.Generator().manual_seed(seed))
 
@@ -100,7 +95,7 @@ def test_every_image_is_shown_once_before_any_comes_again(program, task, seed):
     model, _, data = _run(program, task, seed)
     images = data.train[:10].clone()
     images[3] = 255
-    losses = _run_on(program, model, images, seed, batch=1, peak_lr=0.0, steps=60)
+    losses = program.train(model, images, seed, batch=1, peak_lr=0.0, steps=60).next(60)
     ranked = sorted(range(60), key=lambda step: -losses[step])[:6]
     assert sorted(step // 10 for step in ranked) == list(range(6))
     assert len({step % 10 for step in ranked}) > 1

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bughunt.references.data.glyphs import glyphs
+from bughunt.references.gradients import silent_share
 from bughunt.references.slope import slope_of_report
 from bughunt.task import Model, Program, Task
 
@@ -256,12 +257,7 @@ def test_what_branches_add_is_dropped_as_often_as_it_should(program: Program, se
     writers = [name for name in program.parameters(model) if tuple(state[name].shape) in shapes]
     program.watch_gradients(model, True)
     run = program.train(model, glyphs(1, seed), seed, **cfg)
-    silent = []
-    for _ in range(25):
-        run.next()
-        gradients = program.gradients(model)
-        silent += [(gradients[name] == 0).all(dim=1) for name in writers]
-    assert float(torch.cat(silent).double().mean()) == pytest.approx(0.3, abs=0.06)
+    assert silent_share(program, model, run, writers, 25) == pytest.approx(0.3, abs=0.06)
 
 
 def test_it_overfits_one_small_batch(program: Program, seed: int) -> None:
