@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 from bughunt_mutator import Mutant
@@ -25,6 +26,7 @@ def change(mutant: Mutant) -> str:
     return f"{old[:60]} -> {new[:60]}"
 
 
+@cache
 def reasons(slug: str) -> Mapping[str, str]:
     """Why nothing should tell some mutants of a program from it, by the names of their fates."""
     said: Mapping[str, str] = tomllib.loads(REASONS.read_text(encoding="utf-8")).get(slug, {})

@@ -6,7 +6,7 @@ import json
 import random
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -117,9 +117,9 @@ def generated_right(reference: Reference, seed: int) -> Iterator[File]:
             continue
         seen.add(text)
         yield File(reference.slug, True, "+".join(names), files)
-        drawn = rewrites.other_draws(files, random.Random(seed * 1000 + index))
-        if index % WITH_OTHER_DRAWS == 0 and drawn is not None:
-            yield File(reference.slug, True, "+".join((*names, "other-draws")), drawn, before=files)
+        if index % WITH_OTHER_DRAWS == 0:
+            name = "+".join((*names, "other-draws"))
+            yield from _drawn_anew(File(reference.slug, True, name, files), seed * 1000 + index)
 
 
 def generated_wrong(reference: Reference, broken: Mutant, seed: int) -> Iterator[File]:
@@ -139,13 +139,18 @@ def generated_wrong(reference: Reference, broken: Mutant, seed: int) -> Iterator
             made = wrongs.CHEATS[name](base[0], random.Random(seed * 1000 + index))
             if made is not None:
                 found.append(File(slug, False, f"{name} on {base[1]}", made))
-        drawn = rewrites.other_draws(start, random.Random(seed * 1000 + index))
-        if drawn is not None:
-            found.append(File(slug, False, "other-draws", drawn, row=mutant.row, before=start))
+        found += _drawn_anew(File(slug, False, "other-draws", start, row=mutant.row), seed * 1000 + index)
         for file in found:
             if (text := json.dumps(dict(file.files))) not in seen:
                 seen.add(text)
                 yield file
+
+
+def _drawn_anew(file: File, seed: int) -> Iterator[File]:
+    """The same with other draws in training, where they can be made others."""
+    drawn = rewrites.other_draws(file.files, random.Random(seed))
+    if drawn is not None:
+        yield replace(file, files=drawn, before=file.files)
 
 
 @cache
@@ -198,7 +203,7 @@ class Ground:
             proof = "construction" if not reference.task.trains else self._proved_equal(reference, file)
             if proof:
                 left -= 1
-                yield File(**{**vars(file), "proof": proof})
+                yield replace(file, proof=proof)
 
     def wrong(self, reference: Reference, broken: Mutant, count: int, seed: int) -> Iterator[File]:
         """Up to `count` that are proved to end up elsewhere, those of people first."""
@@ -210,7 +215,7 @@ class Ground:
                 return
             if reference.task.trains and self._proved_elsewhere(reference, file):
                 left -= 1
-                yield File(**{**vars(file), "proof": "elsewhere"})
+                yield replace(file, proof="elsewhere")
 
     def judged(self, file: File, case: Case, device: str = "cpu") -> Found:
         """The verdict, remembered for this very judge."""

@@ -9,7 +9,7 @@ draw the first weights in another order. What is claimed here is proved for each
 import ast
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import libcst as cst
 import libcst.matchers as m
@@ -103,11 +103,9 @@ def reordered_construction(files: Files, rng: random.Random) -> dict[str, str] |
 
 def extra_draw(files: Files, rng: random.Random) -> dict[str, str] | None:
     """`build` draws a few numbers that nobody uses."""
-    text = files["train.py"]
-    source = "torch.rand" if "import torch" in text else "np.random.rand"
+    source = "torch.rand" if "import torch" in files["train.py"] else "np.random.rand"
     count = rng.randint(1, 9)
-    changed = re.sub(r"^(def build\([^\n]*:\n)", rf"\1    {source}({count})\n", text, flags=re.MULTILINE)
-    return None if changed == text else {**files, "train.py": changed}
+    return _begun_with(files, "build", lambda _text, _function: [f"{source}({count})"])
 
 
 def other_draws(files: Files, rng: random.Random) -> dict[str, str] | None:
@@ -115,23 +113,29 @@ def other_draws(files: Files, rng: random.Random) -> dict[str, str] | None:
 
     Batches, noise and dropout fall out differently, as in a repair that asks for its numbers in another way.
     """
+    count = rng.randint(1, 9)
+
+    def drawn(text: str, function: ast.FunctionDef) -> list[str]:
+        generator = function.args.args[3].arg
+        if re.search(r"^from torch import .*\bGenerator\b", text, re.MULTILINE):
+            return [f"torch.rand({count}, generator={generator})", f"torch.rand({count})"]
+        return [f"{generator}.random({count})"]
+
+    return _begun_with(files, "train", drawn)
+
+
+def _begun_with(
+    files: Files, name: str, lines: Callable[[str, ast.FunctionDef], Sequence[str]]
+) -> dict[str, str] | None:
+    """The function of this name begins with these lines, after what it says of itself."""
     for path, text in files.items():
         for node in ast.parse(text).body:
-            if isinstance(node, ast.FunctionDef) and node.name == "train" and len(node.args.args) == 4:
-                return {**files, path: _begun(text, node, rng.randint(1, 9))}
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                first = node.body[1 if ast.get_docstring(node) else 0].lineno - 1
+                old = text.splitlines(keepends=True)
+                new = [f"    {line}\n" for line in lines(text, node)]
+                return {**files, path: "".join([*old[:first], *new, *old[first:]])}
     return None
-
-
-def _begun(text: str, function: ast.FunctionDef, count: int) -> str:
-    """The text with draws before the first statement of a function, after what it says of itself."""
-    generator = function.args.args[3].arg
-    drawn = f"{generator}.random({count})"
-    if re.search(r"^from torch import .*\bGenerator\b", text, re.MULTILINE):
-        drawn = f"torch.rand({count}, generator={generator})\n    torch.rand({count})"
-    first = function.body[1 if ast.get_docstring(function) else 0]
-    lines = text.splitlines(keepends=True)
-    lines.insert(first.lineno - 1, f"    {drawn}\n")
-    return "".join(lines)
 
 
 EXACT: Mapping[str, Rewrite] = {

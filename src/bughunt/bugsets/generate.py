@@ -79,7 +79,7 @@ def _from_program(
     known: list[Suspect] = []
     known_facts = facts_of(reference, evaluate, on_event)
     candidates = _candidates(reference, seed, operator_ids, used, known_facts)
-    seeds: Sequence[int] = ()
+    seeds: tuple[int, ...] = ()
     while len(accepted) < wanted and (batch := _take(candidates, BATCH)):
         seeds = seeds or fair_seeds(reference, seed, evaluate)
         fresh = _tell_apart(reference, batch, seeds, evaluate)
@@ -234,7 +234,7 @@ def _prove(
     group: Sequence[Suspect],
     healthy: Finding,
     seed: int,
-    seeds: Sequence[int],
+    seeds: tuple[int, ...],
     evaluate: Evaluator,
 ) -> Accepted | None:
     """Show that no bug masks another, and disguise them: the square commutes."""
@@ -254,7 +254,7 @@ def _prove(
             return None
         found = _curves(reference, mutants, cover, group[0].configuration, healthy, seeds, evaluate)
     else:
-        found = Curves((), (), (), (), (), tuple(seeds)), "silent"
+        found = Curves((), (), (), (), (), seeds), "silent"
     if found is None:
         return None
     several = len(group) > 1
@@ -304,7 +304,7 @@ def _curves(
     cover: TreeDisguise,
     configuration: str,
     healthy: Finding,
-    seeds: Sequence[int],
+    seeds: tuple[int, ...],
     evaluate: Evaluator,
 ) -> tuple[Curves, str] | None:
     """The curves and their label, when plain and disguised programs report the same losses to their end."""
@@ -325,7 +325,7 @@ def _curves(
         broken=sick.values,
         reference_metric=healthy.metrics,
         broken_metric=sick.metrics,
-        seeds=tuple(seeds),
+        seeds=seeds,
     )
     return curves, symptom.label(healthy.values, sick.values, reference.task.scale)
 

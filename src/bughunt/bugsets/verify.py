@@ -65,7 +65,7 @@ def _report(judge: Judge, bugset: BugSet, id_: str, quick: bool) -> Report:
         reasons += _partial(judge, challenge, sealed, seeds)
         if not quick:
             reasons += disguise_faults(judge, challenge, sealed)
-            reasons += unlucky(judge, dict(sealed.repaired), case, sealed.seeds)
+            reasons += unlucky(judge, dict(sealed.repaired), case, sealed.seeds[1:])  # judged on the first
     except BughuntError as error:
         return Report(id_, False, "", "", "", [error.message])
     return Report(id_, not reasons, sealed.label, broken.outcome, repaired.outcome, reasons)

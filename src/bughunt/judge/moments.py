@@ -48,10 +48,10 @@ def equal_moments(
         return False
     data = task.data(seed)
     pinned, _ = usable_pin(reference, task, data, seed, configuration)
-    start = _Start(task, data, seed, configuration, pinned, max(STEPS, parted), same_batch=False)
+    start = _Start(task, data, seed, configuration, pinned, max(STEPS, parted))
     try:
-        told = parted > 1 and _tells_batches_apart(reference, start)
-        return _alike(candidate, reference, replace(start, same_batch=told))
+        same_batch = parted > 1 and _tells_batches_apart(reference, start)
+        return _alike(candidate, reference, start, same_batch=same_batch)
     except ProgramError as error:
         if error.kind in {"infra", "timeout"}:
             raise
@@ -68,7 +68,6 @@ class _Start:
     configuration: str
     pinned: Pin
     steps: int
-    same_batch: bool  # on both sides, beyond doubt
     other_batches: bool = False  # in every draw
 
     def pairs(
@@ -90,15 +89,18 @@ class _Start:
         return trace(program, *where, draw=draw, steps=self.steps)
 
 
-def _alike(candidate: Watched, reference: Watched, start: _Start) -> bool:
-    """On the batch that the reference draws, or, if as noisy on another one, on many batches."""
+def _alike(candidate: Watched, reference: Watched, start: _Start, *, same_batch: bool) -> bool:
+    """On the batch that the reference draws, or, if as noisy on another one, on many batches.
+
+    Not on others where it is beyond doubt that both sides have come to the same batch.
+    """
     (draws, level), (more, stricter) = ROUNDS
     once = start.pairs(candidate, reference, draws)
     if not once:
         return False
     if _are_equal(once, level):
         return True
-    if not start.same_batch and all(as_noisy(*pair) for pair in once):
+    if not same_batch and all(as_noisy(*pair) for pair in once):
         others = replace(start, other_batches=True)
         if any(_are_equal(others.pairs(candidate, reference, some), least) for some, least in ROUNDS):
             return True
@@ -137,24 +139,23 @@ def _compared(
     """Loss and gradient of each step, and the updates of all; the parameters in one vector."""
     names, first = list(pinned.weights), ours[0]
     start = _flat([{name: array(value) for name, value in pinned.weights.items()}], names, first.weights)
-    mine, theirs = (_quantities(side, names, first, steps) for side in (yours, ours))
+    mine, theirs = (_quantities(side, names, first, start, steps) for side in (yours, ours))
     yield from zip(mine, theirs, strict=True)
-    ends = (_flat([one.weights for one in side], names, first.weights) for side in (yours, ours))
-    moved, other = (_updates(start, end) for end in ends)
-    yield moved, other
 
 
-def _quantities(side: Sequence[Trace], names: Sequence[str], shapes: Trace, steps: int) -> Iterator[Samples]:
+def _quantities(
+    side: Sequence[Trace], names: Sequence[str], shapes: Trace, start: Samples, steps: int
+) -> Iterator[Samples]:
     for step in range(steps):
         yield np.array([[one.losses[step]] for one in side])
         yield _flat([one.gradients[step] for one in side], names, shapes.gradients[step])
+    yield _numbers(_flat([one.weights for one in side], names, shapes.weights) - start)
 
 
-def _updates(start: Samples, end: Samples) -> Samples:
+def _numbers(moved: Samples) -> Samples:
     """What was added to each weight, and for how many that is no number: a tree has infinite thresholds."""
-    known = np.isfinite(end - start)
-    count = (~known).sum(1, keepdims=True)
-    return np.concatenate([np.where(known, end - start, 0.0), count], axis=1)
+    known = np.isfinite(moved)
+    return np.concatenate([np.where(known, moved, 0.0), (~known).sum(1, keepdims=True)], axis=1)
 
 
 def _flat(
