@@ -19,6 +19,7 @@ Files = Mapping[str, str]
 Rewrite = Callable[[Files, random.Random], "dict[str, str] | None"]
 CONTRACT = frozenset({"Config", "build", "train", "predict"})
 LAYER = re.compile(r"^        self\.(\w+) = nn\.\w+\(.*\)\n", re.MULTILINE)
+NUMPYS_GENERATOR = re.compile(r"from numpy\.random import .*\bGenerator\b|\bnp\.random\.Generator\b")
 CROSS_ENTROPY = re.compile(
     r"F\.cross_entropy\(([^,()]+(?:\([^()]*\))?(?:\.flatten\(0, 1\))?), ([^,()]+(?:\(\))?)\)"
 )
@@ -117,9 +118,9 @@ def other_draws(files: Files, rng: random.Random) -> dict[str, str] | None:
 
     def drawn(text: str, function: ast.FunctionDef) -> list[str]:
         generator = function.args.args[3].arg
-        if re.search(r"^from torch import .*\bGenerator\b", text, re.MULTILINE):
-            return [f"torch.rand({count}, generator={generator})", f"torch.rand({count})"]
-        return [f"{generator}.random({count})"]
+        if NUMPYS_GENERATOR.search(text):
+            return [f"{generator}.random({count})"]
+        return [f"torch.rand({count}, generator={generator})", f"torch.rand({count})"]
 
     return _begun_with(files, "train", drawn)
 

@@ -75,16 +75,27 @@ def test_the_proof_of_equality_sees_a_mutant(judge):
 
 @pytest.mark.parametrize("slug", [slug for slug in references.slugs() if references.load(slug).task.trains])
 def test_other_draws_are_the_only_change(slug):
-    files = references.load(slug).files
+    _assert_draws_are_added(references.load(slug).files)
+
+
+@pytest.mark.parametrize(
+    ("slug", "drawn"), [("ctr-ranker", "torch.rand("), ("grid-vi", ".random("), ("numpy-mlp", ".random(")]
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_disguise_does_not_hide_whose_generator_it_is(slug, drawn, seed):
+    disguised = rewrites.disguised(references.load(slug).files, random.Random(seed))
+    _assert_draws_are_added(disguised, drawn)
+
+
+def _assert_draws_are_added(files, how=""):
     changed = rewrites.other_draws(files, random.Random(1))
     assert changed is not None
     added = [
         line for path in files for line in changed[path].splitlines() if line not in files[path].splitlines()
     ]
     assert 1 <= len(added) <= 2
-    assert all(
-        re.fullmatch(r"    (torch\.rand|_?rng\.random)\(\d(, generator=rng)?\)", line) for line in added
-    )
+    draw = r"    (torch\.rand|_?\w+\.random)\(\d(, generator=\w+)?\)"
+    assert all(re.fullmatch(draw, line) and how in line for line in added)
 
 
 def test_other_draws_make_another_run_of_the_same_kind(judge):
