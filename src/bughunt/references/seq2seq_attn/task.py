@@ -40,6 +40,6 @@ TASK = Task(
     steps=130,
     small={"steps": 12, "batch": 20, "hidden": 12, "state": 18},
     probes=15,
-    exports=("batches", "text.collate", "text.decode_target", "attention.Attention"),
+    exports=("batches", "text.collate", "text.decode_target", "attention.Attention", "model.Encoder"),
     cpu_seconds=3.6,
 )

@@ -150,6 +150,25 @@ def test_every_character_counts(program, seed):
         assert float(moved[read].abs().amax(dim=(1, 2)).min()) > 1e-6
 
 
+def _ways_to_move(program, place):
+    """How far a fresh encoder's start strays from a line as one of three characters runs through the letters."""
+    encoder = program.call("model.Encoder", program.call("Config", keep=True, hidden=1), keep=True)
+    program.train_mode(encoder, False)
+    letters = torch.arange(2, 28)
+    source = torch.full((len(letters), 3), 20)
+    source[:, place] = letters
+    _, start = program.call_method(encoder, "__call__", source, torch.full_like(letters, 3))
+    moved = torch.atanh(torch.as_tensor(start).double())
+    return float(torch.linalg.svdvals(moved - moved.mean(dim=0))[1])
+
+
+def test_both_directions_read_the_whole_text(program, seed):
+    # a direction remembers one number here: only if both see a character do its effects span a plane
+    program.seed(seed)
+    for place in (0, 2):
+        assert max(_ways_to_move(program, place) for _ in range(6)) > 1e-3
+
+
 def test_a_position_never_sees_what_comes_after_it(program, seed):
     model = program.build(seed=seed)
     source, lengths, target = _collated(program, _pairs(seed))
