@@ -21,7 +21,7 @@ class Config:
     channels: tuple[int, ...] = (16, 24, 32)  # of the stages; each after the first halves the map
     momentum: float = 0.1  # of the running statistics
     eps: float = 1e-5
-    batch: int = 64
+    batch: int = 40
     steps: int = 200
     peak_lr: float = 0.3
     rise: float = 0.25  # share of the steps
