@@ -8,7 +8,7 @@ Findings are lines of `measured/SLUG.jsonl`, each keyed by the text it is about:
 measured again, what is missing is measured next, programs that cost least first. `measured/survivors.toml`
 says of survivors why nothing tells them from the reference.
 
-Run: python benchmarks/references.py [SLUG ...] [--mutants 40] [--curves] [--minutes N]
+Run: python benchmarks/references.py [SLUG ...] [--mutants 40] [--curves] [--again] [--minutes N]
      python benchmarks/references.py --table      writes docs/references.md from what is known
 """
 
@@ -115,11 +115,13 @@ def look_at(slug: str, judge: Meter, chosen: argparse.Namespace, end: float) -> 
     """Measure what is missing of one program and of a sample of its mutants."""
     reference, record = references.load(slug), Record.read(slug)
     known = record.health is not None and record.health.key == health_key(reference)
-    if known and not chosen.mutants:
+    if known and not chosen.mutants and not chosen.again:
         return record
     mutants = enumerate_tree(reference.files)
     if record.health is None or not known:
         record.health = _health(judge, reference)
+    elif chosen.again:
+        record.health = _again(judge, reference, record.health)
     operators = {mutant.operator for mutant in mutants}
     record.health = replace(record.health, operators=len(operators), proposals=len(mutants))
     current = {fate_key(reference, mutant) for mutant in mutants}
@@ -170,6 +172,17 @@ def _health(judge: Meter, reference: Reference) -> Health:
         curves=(),
         metrics=(),
     )
+
+
+def _again(judge: Meter, reference: Reference, before: Health) -> Health:
+    """The same program on a quieter machine, and the curves that nobody had asked for."""
+    now = replace(_health(judge, reference), curves=before.curves, metrics=before.metrics)
+    return now if now.curves else _with_curves(judge, reference, now)
+
+
+def _with_curves(judge: Judge, reference: Reference, health: Health) -> Health:
+    values, metrics = _curves(judge, reference.files, reference.task, HEALTHY)
+    return replace(health, curves=values, metrics=metrics)
 
 
 def _curves(
@@ -252,8 +265,7 @@ def _label(judge: Judge, reference: Reference, files: Mapping[str, str], record:
     """How a mutant's curve looks beside those of the reference, which are measured when first asked for."""
     assert record.health is not None
     if not record.health.curves:
-        values, metrics = _curves(judge, reference.files, reference.task, HEALTHY)
-        record.health = replace(record.health, curves=values, metrics=metrics)
+        record.health = _with_curves(judge, reference, record.health)
     try:
         values, _ = _curves(judge, files, reference.task, SICK)
     except ProgramError:
@@ -288,6 +300,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("slugs", nargs="*", metavar="SLUG")
     parser.add_argument("--mutants", type=int, default=40, help="sampled of each program")
     parser.add_argument("--curves", action="store_true", help="also of the mutants that a test has killed")
+    parser.add_argument("--again", action="store_true", help="time programs anew that are known")
     parser.add_argument("--minutes", type=float, default=1e6, help="after which no more is begun")
     parser.add_argument("--table", action="store_true", help="write docs/references.md")
     return parser

@@ -151,7 +151,7 @@ def test_every_character_counts(program, seed):
 
 
 def _ways_to_move(program, place):
-    """How far a fresh encoder's start strays from a line as one of three characters runs through the letters."""
+    """How far a fresh encoder's start strays from a line as one of three characters changes."""
     encoder = program.call("model.Encoder", program.call("Config", keep=True, hidden=1), keep=True)
     program.train_mode(encoder, False)
     letters = torch.arange(2, 28)
