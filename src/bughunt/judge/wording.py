@@ -8,6 +8,7 @@ CALL = re.compile(
     r"where (?:np\.)?False_? = <(?:function|built-in method) (?P<name>\w+)[^>]*>\((?P<values>.*?)\)?$"
 )
 FLOAT = re.compile(r"-?\d+\.\d{4,}(?:e[+-]?\d+)?")
+LAYOUT = re.compile(r"(?<=\[) +| +(?=[,\]])")  # of a printed array
 NUMPY = re.compile(r"\bnp\.\w+\((-?[\w.+-]+)\)")
 HOW = {"==": "", "!=": "anything but ", "in": "one of "}
 
@@ -17,7 +18,8 @@ def in_words(message: str) -> str:
 
     Long numbers are rounded to four digits and long values cut.
     """
-    text = NUMPY.sub(r"\1", FLOAT.sub(lambda found: f"{float(found[0]):.4g}", " ".join(message.split())))
+    text = FLOAT.sub(lambda found: f"{float(found[0]):.4g}", " ".join(message.split()))
+    text = LAYOUT.sub("", re.sub(r"\\n *", " ", NUMPY.sub(r"\1", text)))
     first, *rest = text.split("; ")
     compared = COMPARISON.match(first)
     if compared:
