@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from bughunt.references.gan_ring.task import LATENT, ring, spots_hit
+from bughunt.references.slope import norm, slope
 
 
 def _after(program, task, seed, **config):
@@ -76,6 +77,54 @@ def test_a_gradient_belongs_to_this_batch_only(program, task, seed):
         sizes.append({name: g.norm().item() for name, g in program.gradients(model).items()})
     for name, first in sizes[0].items():
         assert sizes[-1][name] < 3 * first + 1e-3, name
+
+
+STILL = {"generator_lr": 0.0, "discriminator_lr": 0.0, "decay": 1.0}
+
+
+def _movers(program, task, seed, still):
+    """The names of what one update changes while the player with this learning rate stands still."""
+    changes = _changes(program, task, seed, **{still: 0.0}, decay=1.0)
+    return [name for name, change in changes.items() if change.max() > 0]
+
+
+def test_gradients_are_the_slopes_of_what_each_player_pays(program, task, seed):
+    data, noise = task.data(seed).train, _noise(seed, count=4000)
+    config = {**task.small, **STILL, "batch": 2500, "penalty": 0.0}
+    model = program.build(seed=seed, **config)
+    program.watch_gradients(model, True)
+    program.train(model, data, seed, **config).next()
+    found, start = program.gradients(model), program.state(model)
+
+    def paid(state, *losses):
+        program.load_state(model, state)
+        return sum(float(program.call(f"{name}_loss", model, *given)) for name, *given in losses)
+
+    generator, discriminator = ("generator", noise), ("discriminator", data, noise)
+    # what the generator's loss says of the discriminator's weights may be left in their gradients
+    for still, causes in (
+        ("discriminator_lr", [[generator]]),
+        ("generator_lr", [[discriminator], [discriminator, generator]]),
+    ):
+        own = {name: found[name] for name in _movers(program, task, seed, still)}
+        rises = [slope(lambda state, c=cause: paid({**start, **state}, *c), start, own) for cause in causes]
+        assert any(rise == pytest.approx(norm(own), rel=0.15) for rise in rises)
+
+
+def test_every_update_sees_other_points(program, task, seed):
+    points = 30 * _real(seed)
+    config = {**task.small, **STILL, "batch": 1, "steps": 40, "penalty": 0.0}
+    model = program.build(seed=seed, **config)
+    of_real = F.softplus(-program.call("scores", model, points))
+    losses = torch.tensor(program.train(model, points, seed, **config).next(40))
+    assert losses.std() > 0.5 * of_real.std()
+
+
+def test_nothing_is_divided_by_a_gradient_of_zero(program, task, seed):
+    model = program.build(seed=seed, **task.small)
+    program.load_state(model, {n: torch.zeros_like(v) for n, v in program.state(model).items()})
+    program.train(model, task.data(seed).train, seed, **task.small).next(2)
+    assert all(value.isfinite().all() for value in program.state(model).values())
 
 
 def test_batches_cover_each_row_once_with_nothing_left_out(program, seed):
