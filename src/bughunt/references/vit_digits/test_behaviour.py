@@ -30,7 +30,7 @@ def lively(program: Program, seed: int, **config: object) -> tuple[Model, dict[s
     state = program.state(model)
     for name in program.parameters(model):
         value = state[name]
-        if value.dim() > 1:
+        if value.squeeze().dim() > 1:
             state[name] = torch.randn(value.shape, generator=rng) / math.sqrt(value.size(-1))
         elif not bool((value == 1).all()):
             state[name] = torch.zeros_like(value)
@@ -41,6 +41,21 @@ def lively(program: Program, seed: int, **config: object) -> tuple[Model, dict[s
 
 def of_shape(state: dict[str, Tensor], *shape: int) -> list[Tensor]:
     return [value for value in state.values() if value.squeeze().shape == shape]
+
+
+def attention_names(state: dict[str, Tensor], width: int) -> list[tuple[list[str], str]]:
+    """Of each block the inner matrices, one [3W, W] or three [W, W], and the outer one, [W, W]."""
+    wides = [[name] for name, value in state.items() if value.shape == (3 * width, width)]
+    squares = [name for name, value in state.items() if value.shape == (width, width)]
+    if wides:
+        return list(zip(wides, squares, strict=True))
+    return [(squares[first : first + 3], squares[first + 3]) for first in range(0, len(squares), 4)]
+
+
+def attention_matrices(state: dict[str, Tensor], width: int) -> list[tuple[Tensor, Tensor]]:
+    """Of each block [3W, W] and [W, W]."""
+    found = attention_names(state, width)
+    return [(torch.cat([state[name] for name in inner]), state[outer]) for inner, outer in found]
 
 
 def pieces(pixels: Tensor, size: int) -> Tensor:
@@ -68,9 +83,8 @@ def expected_logits(program: Program, state: dict[str, Tensor], images: Tensor, 
     (place,) = of_shape(state, (12 // S) ** 2 + 1, C)
     (head,) = of_shape(state, cfg["classes"], C)
     x = F.pad(pieces(images, S) @ embed.T, (0, 0, 1, 0)) + place
-    wides, outs = of_shape(state, 3 * C, C), of_shape(state, C, C)
     ups, downs = of_shape(state, cfg["inner"], C), of_shape(state, C, cfg["inner"])
-    for wide, out, up, down in zip(wides, outs, ups, downs, strict=True):
+    for (wide, out), up, down in zip(attention_matrices(state, C), ups, downs, strict=True):
         x = x + heads_apart(F.layer_norm(x, (C,)), wide, out, cfg["heads"], layout)
         x = x + F.gelu(F.layer_norm(x, (C,)) @ up.T) @ down.T
     return F.layer_norm(x[:, 0], (C,)) @ head.T
@@ -103,7 +117,7 @@ def test_heads_work_apart_and_are_put_side_by_side(program: Program, seed: int) 
     program.load_state(layer, state)
     x = torch.randn(3, 6, 12, generator=draws)
     found = program.call_method(layer, "__call__", x)
-    (wide,), (out,) = of_shape(state, 36, 12), of_shape(state, 12, 12)
+    ((wide, out),) = attention_matrices(state, 12)
     kinds = [heads_apart(x, wide, out, 4, layout) for layout in ("kind first", "head first")]
     assert any(torch.allclose(found, one, atol=1e-4) for one in kinds)
 
@@ -253,8 +267,9 @@ def test_what_branches_add_is_dropped_as_often_as_it_should(program: Program, se
     _, state = lively(program, seed, layers=1)
     model, sizes = program.build(seed=seed, **cfg), program.config()
     program.load_state(model, state)
-    shapes = ((sizes["channels"], sizes["channels"]), (sizes["channels"], sizes["inner"]))
-    writers = [name for name in program.parameters(model) if tuple(state[name].shape) in shapes]
+    C, inner = sizes["channels"], sizes["inner"]
+    writers = [name for name in program.parameters(model) if state[name].shape == (C, inner)]
+    writers += [outer for _, outer in attention_names(state, C)]
     program.watch_gradients(model, True)
     run = program.train(model, glyphs(1, seed), seed, **cfg)
     assert silent_share(program, model, run, writers, 25) == pytest.approx(0.3, abs=0.06)
