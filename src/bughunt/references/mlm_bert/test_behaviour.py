@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from bughunt.references.data import grammar
 from bughunt.references.gradients import follow
+from bughunt.references.projections import projections
 from bughunt.references.slope import slope_of_report
 from bughunt.task import Model, Program, Task
 
@@ -102,7 +103,7 @@ def expected_logits(program: Program, state: dict[str, Tensor], texts: Tensor) -
         return [v for v in state.values() if tuple(v.shape) == shape]
 
     x = of(23, C)[0][texts] + of(cfg["context"], C)[0][: texts.size(1)]
-    for wide, out, up, down in zip(of(3 * C, C), of(C, C), of(J, C), of(C, J), strict=True):
+    for (wide, out), up, down in zip(projections(state, C), of(J, C), of(C, J), strict=True):
         q, k, v = (F.layer_norm(x, (C,)) @ wide.T).unflatten(-1, (3, H, C // H)).permute(2, 0, 3, 1, 4)
         x = x + F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2) @ out.T
         x = x + F.gelu(F.layer_norm(x, (C,)) @ up.T) @ down.T
@@ -112,7 +113,8 @@ def expected_logits(program: Program, state: dict[str, Tensor], texts: Tensor) -
 def test_answers_are_those_of_the_same_layers_put_together_by_hand(program: Program, seed: int) -> None:
     model, texts = program.build(seed=seed, init_std=0.3), grammar.corpus(5, seed)
     state = program.state(model)
-    program.load_state(model, {n: torch.zeros_like(v) for n, v in state.items() if n.endswith("bias")})
+    shifts = {n: v for n, v in state.items() if v.dim() == 1 and not (v == 1).all()}
+    program.load_state(model, {n: torch.zeros_like(v) for n, v in shifts.items()})
     expected = expected_logits(program, state, texts).log_softmax(dim=-1)
     torch.testing.assert_close(program.predict(model, texts), expected, atol=2e-2, rtol=1e-2)
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from bughunt.references.data.glyphs import glyphs
 from bughunt.references.gradients import silent_share
+from bughunt.references.projections import projection_names, projections
 from bughunt.references.slope import slope_of_report
 from bughunt.task import Model, Program, Task
 
@@ -43,21 +44,6 @@ def of_shape(state: dict[str, Tensor], *shape: int) -> list[Tensor]:
     return [value for value in state.values() if value.squeeze().shape == shape]
 
 
-def attention_names(state: dict[str, Tensor], width: int) -> list[tuple[list[str], str]]:
-    """Of each block the inner matrices, one [3W, W] or three [W, W], and the outer one, [W, W]."""
-    wides = [[name] for name, value in state.items() if value.shape == (3 * width, width)]
-    squares = [name for name, value in state.items() if value.shape == (width, width)]
-    if wides:
-        return list(zip(wides, squares, strict=True))
-    return [(squares[first : first + 3], squares[first + 3]) for first in range(0, len(squares), 4)]
-
-
-def attention_matrices(state: dict[str, Tensor], width: int) -> list[tuple[Tensor, Tensor]]:
-    """Of each block [3W, W] and [W, W]."""
-    found = attention_names(state, width)
-    return [(torch.cat([state[name] for name in inner]), state[outer]) for inner, outer in found]
-
-
 def pieces(pixels: Tensor, size: int) -> Tensor:
     """Squares cut out one by one."""
     corners = [(r, c) for r in range(0, 12, size) for c in range(0, 12, size)]
@@ -84,7 +70,7 @@ def expected_logits(program: Program, state: dict[str, Tensor], images: Tensor, 
     (head,) = of_shape(state, cfg["classes"], C)
     x = F.pad(pieces(images, S) @ embed.T, (0, 0, 1, 0)) + place
     ups, downs = of_shape(state, cfg["inner"], C), of_shape(state, C, cfg["inner"])
-    for (wide, out), up, down in zip(attention_matrices(state, C), ups, downs, strict=True):
+    for (wide, out), up, down in zip(projections(state, C), ups, downs, strict=True):
         x = x + heads_apart(F.layer_norm(x, (C,)), wide, out, cfg["heads"], layout)
         x = x + F.gelu(F.layer_norm(x, (C,)) @ up.T) @ down.T
     return F.layer_norm(x[:, 0], (C,)) @ head.T
@@ -117,7 +103,7 @@ def test_heads_work_apart_and_are_put_side_by_side(program: Program, seed: int) 
     program.load_state(layer, state)
     x = torch.randn(3, 6, 12, generator=draws)
     found = program.call_method(layer, "__call__", x)
-    ((wide, out),) = attention_matrices(state, 12)
+    ((wide, out),) = projections(state, 12)
     kinds = [heads_apart(x, wide, out, 4, layout) for layout in ("kind first", "head first")]
     assert any(torch.allclose(found, one, atol=1e-4) for one in kinds)
 
@@ -269,7 +255,7 @@ def test_what_branches_add_is_dropped_as_often_as_it_should(program: Program, se
     program.load_state(model, state)
     C, inner = sizes["channels"], sizes["inner"]
     writers = [name for name in program.parameters(model) if state[name].shape == (C, inner)]
-    writers += [outer for _, outer in attention_names(state, C)]
+    writers += [outer for _, outer in projection_names(state, C)]
     program.watch_gradients(model, True)
     run = program.train(model, glyphs(1, seed), seed, **cfg)
     assert silent_share(program, model, run, writers, 25) == pytest.approx(0.3, abs=0.06)
