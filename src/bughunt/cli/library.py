@@ -113,17 +113,24 @@ def references_command(context: click.Context) -> None:
 @json_option
 @click.pass_obj
 def list_references(session: Session) -> None:
-    """All reference programs: kind, topics, CPU seconds."""
+    """All reference programs: kind, CPU seconds, topics; then the topics that have none."""
     from bughunt import references
+    from bughunt.references.topics import BY_COMMAND, UNCOVERED
     from bughunt.show.tables import table
 
     listing = references.listing()
     if session.json:
-        emit("references", references=listing)
+        emit("references", references=listing, by_command=dict(BY_COMMAND), uncovered=dict(UNCOVERED))
         return
-    head = ("program", "kind", "cpu s", "title")
-    rows = [(r["slug"], r["kind"], f"{r['cpu_seconds']:g}", r["title"]) for r in listing]
+    head = ("program", "kind", "cpu s", "title", "topics")
+    rows = [
+        (r["slug"], r["kind"], f"{r['cpu_seconds']:g}", r["title"], " ".join(r["topics"])) for r in listing
+    ]
     session.say(table([head, *rows]))
+    session.say("\nPractised with a command on any of them:")
+    session.say(table([(topic, f"bughunt {command}") for topic, command in BY_COMMAND.items()]))
+    session.say("\nUNCOVERED, neither a program nor a command yet:")
+    session.say(table(list(UNCOVERED.items())))
 
 
 @references_command.command("check")
