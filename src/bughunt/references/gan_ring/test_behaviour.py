@@ -41,8 +41,9 @@ def test_the_same_seed_gives_the_same_curve(program, task, seed):
 
 def test_every_parameter_moves(program, task, seed):
     before = program.state(program.build(seed=seed, **task.small))
-    after = program.state(_after(program, task, seed, steps=3)[0])
-    for name in before:
+    model, _ = _after(program, task, seed, steps=3)
+    after = program.state(model)
+    for name in program.parameters(model):
         assert not torch.equal(before[name], after[name]), name
 
 

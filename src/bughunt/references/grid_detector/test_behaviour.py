@@ -326,8 +326,9 @@ def test_one_pass_shows_every_row_once(program: Program, seed: int) -> None:
 
 def test_every_parameter_moves(program: Program, task: Task, seed: int) -> None:
     before = program.state(program.build(seed=seed, **task.small))
-    after = program.state(trained(program, task, seed)[0])
-    assert all(not torch.equal(after[name], before[name]) for name in before)
+    model, _ = trained(program, task, seed)
+    after = program.state(model)
+    assert all(not torch.equal(after[name], before[name]) for name in program.parameters(model))
 
 
 def test_predictions_do_not_depend_on_the_rest_of_the_batch(program: Program, seed: int) -> None:
