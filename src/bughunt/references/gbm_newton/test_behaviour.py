@@ -302,6 +302,29 @@ def test_trees_that_help_are_kept(program, seed):
     assert np.asarray(program.state(model)["count"]).item() >= 18
 
 
+def test_the_best_number_of_trees_is_kept(program, seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.choice([-1.0, 1.0], size=(400, 1))
+    easy, noise = (rows[:, 0] > 0).astype(np.int64), rng.integers(2, size=400)
+    for labels, rate, best in ((easy, 0.1, 12), (noise, 200.0, 0)):  # every tree helps, every tree does harm
+        config = {"steps": 12, "lr": rate}
+        model = program.build(seed=seed, **config)
+        program.train(model, {"rows": rows, "labels": labels}, seed, **config).next(13)
+        assert np.asarray(program.state(model)["count"]).item() == best
+
+
+def test_rows_are_held_back_whatever_their_order(program, seed):
+    data = _table(seed)
+    order = np.argsort(data["labels"], kind="stable")
+    for way in (1, -1):
+        given = {name: value[order[::way]] for name, value in data.items()}
+        model = program.build(seed=seed, steps=1)
+        program.train(model, given, seed, steps=1).next()
+        base = np.asarray(program.state(model)["base"]).item()
+        positive = round(81 / (1 + math.exp(-base)))
+        assert 1 <= data["labels"].sum() - positive <= 19  # of the 20 that are held back
+
+
 def test_importance_is_the_share_of_the_gain(program, task, seed):
     model, _, _ = _trained(program, task, seed)
     shares = np.asarray(program.call("importance", model, FEATURES))

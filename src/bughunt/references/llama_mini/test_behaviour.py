@@ -1,5 +1,6 @@
 """What any correct llama-mini does, whatever its parts are called."""
 
+import itertools
 import math
 
 import pytest
@@ -207,7 +208,7 @@ def test_the_rate_climbs_to_its_peak_and_falls_along_half_a_cosine(program: Prog
     expected += [peak * (1 + math.cos(math.pi * k / 13)) / 2 for k in range(13)]
     model = program.build(seed=seed, **STILL)
     overrides = {**STILL, "peak_lr": peak, "warmup": warmup, "steps": steps}
-    head = of_shape(program, model, program.config()["inner"], program.config()["channels"])[0]
+    head = of_shape(program, model, program.config()["channels"], program.config()["inner"])[0]
     run = program.train(model, copies(seed), seed, **overrides)
     rates, before = [], program.state(model)[head]
     while run.next():
@@ -263,16 +264,16 @@ def test_weights_start_at_the_scale_that_is_asked_for(program: Program, seed: in
     residual = cfg["init_std"] / math.sqrt(2 * cfg["layers"])
     for name in program.parameters(model):
         shape = tuple(state[name].shape)
-        if state[name].dim() == 1:
-            assert torch.equal(state[name], torch.ones(C)), name
+        if state[name].squeeze().dim() == 1:
+            assert torch.equal(state[name].flatten(), torch.ones(C)), name
         elif shape == (C, inner):
             assert float(state[name].std()) == pytest.approx(residual, rel=0.15), name
         elif shape == (C, C):
             assert min(abs(float(state[name].std()) / s - 1) for s in (residual, cfg["init_std"])) <= 0.15
         else:
             assert float(state[name].std()) == pytest.approx(cfg["init_std"], rel=0.15), name
-    square = sorted(float(state[n].std()) for n in of_shape(program, model, C, C))
-    assert square[-1] >= 1.5 * square[0]
+    square = [float(state[n].std()) for n in of_shape(program, model, C, C)]
+    assert sum(abs(std / residual - 1) <= 0.15 for std in square) == cfg["layers"]
 
 
 def test_the_trained_parameters_are_the_whole_model(program: Program, seed: int) -> None:
@@ -280,41 +281,54 @@ def test_the_trained_parameters_are_the_whole_model(program: Program, seed: int)
     cfg = program.config()
     model = program.build(seed=seed)
     state = program.state(model)
-    matrices = [state[n].numel() for n in program.parameters(model) if state[n].dim() > 1]
+    matrices = [state[n].numel() for n in program.parameters(model) if state[n].squeeze().dim() > 1]
     layer = 2 * C * C + 2 * C * C * G // H + 3 * C * inner
     assert sum(matrices) == 2 * cfg["vocab"] * C + cfg["layers"] * layer
 
 
 def test_the_model_agrees_with_one_written_out(program: Program, seed: int) -> None:
     C, H, G, inner = sizes(program)
-    cfg = program.config()
     model = program.build(seed=seed)
     draws = torch.Generator().manual_seed(seed)
-    scales = {
-        n: 1 + 0.3 * torch.randn(C, generator=draws) for n, w in program.state(model).items() if w.dim() == 1
-    }
-    program.load_state(model, scales)
-    state = {name: value.double() for name, value in program.state(model).items()}
-    named = lambda *shape: [state[n] for n in of_shape(program, model, *shape)]  # noqa: E731
+    state, names = program.state(model), program.parameters(model)
+    for name in names:
+        if state[name].squeeze().dim() == 1:
+            state[name] = 1 + 0.3 * torch.randn(state[name].shape, generator=draws)
+    program.load_state(model, {name: state[name] for name in names})
+    parts = [state[name].squeeze().double() for name in names]
+    narrow = C * G // H
+    joined = {C + 2 * narrow: [C, narrow, narrow], 2 * inner: [inner, inner]}  # several layers in one
+    parts = [piece for part in parts for piece in part.split(joined.get(len(part), len(part)))]
+    texts = grammar.corpus(4, seed)[:, :-1]
+    got = forward(program, model, texts)
+    # whichever of two alike comes first in the file
+    ways = itertools.product((1, -1), repeat=3)
+    off = [float((written_out(parts, texts, program, *way) - got).abs().max()) for way in ways]
+    assert min(off) <= 1e-3
+
+
+def written_out(parts: list[Tensor], texts: Tensor, program: Program, *way: int) -> Tensor:
+    C, H, G, inner = sizes(program)
+    cfg = program.config()
+    named = lambda *shape: [part for part in parts if part.shape == shape]  # noqa: E731
     token, head = named(cfg["vocab"], C)
     gains = iter(named(C))
     square, narrow, wide, down = named(C, C), named(C * G // H, C), named(inner, C), named(C, inner)
-    texts = grammar.corpus(4, seed)[:, :-1]
     x = token[texts]
     for layer in range(cfg["layers"]):
+        both = slice(2 * layer, 2 * layer + 2)
         h = normed(x, cfg["eps"]) * next(gains)
-        q, out = square[2 * layer], square[2 * layer + 1]
-        k, v = narrow[2 * layer], narrow[2 * layer + 1]
+        q, out = square[both][:: way[0]]
+        k, v = narrow[both][:: way[1]]
         q, k = (turned((h @ w.T).unflatten(-1, (n, -1)), cfg["base"]) for w, n in ((q, H), (k, G)))
         v = (h @ v.T).unflatten(-1, (G, -1))
-        parts = [part.transpose(1, 2) for part in (q, k, v)]
-        mixed = F.scaled_dot_product_attention(*parts, is_causal=True, enable_gqa=True)
+        heads = [part.transpose(1, 2) for part in (q, k, v)]
+        mixed = F.scaled_dot_product_attention(*heads, is_causal=True, enable_gqa=True)
         x = x + mixed.transpose(1, 2).flatten(2) @ out.T
         h = normed(x, cfg["eps"]) * next(gains)
-        gate, up = wide[2 * layer], wide[2 * layer + 1]
+        gate, up = wide[both][:: way[2]]
         x = x + (F.silu(h @ gate.T) * (h @ up.T)) @ down[layer].T
-    expected = (normed(x, cfg["eps"]) * next(gains)) @ head.T
-    torch.testing.assert_close(forward(program, model, texts), expected, rtol=1e-3, atol=1e-3)
+    return (normed(x, cfg["eps"]) * next(gains)) @ head.T
 
 
 def test_attention_agrees_with_the_one_in_pytorch(program: Program, seed: int) -> None:
@@ -329,7 +343,8 @@ def test_the_norm_agrees_with_the_one_in_pytorch(program: Program, seed: int) ->
     draws = torch.Generator().manual_seed(seed)
     layer = program.call("RMSNorm", 9, 0.02, keep=True)
     weight = torch.randn(9, generator=draws)
-    program.load_state(layer, dict.fromkeys(program.parameters(layer), weight))
+    shapes = {name: program.state(layer)[name].shape for name in program.parameters(layer)}
+    program.load_state(layer, {name: weight.view(shape) for name, shape in shapes.items()})
     x = 0.3 * torch.randn(4, 5, 9, generator=draws) + 0.2
     expected = F.rms_norm(x, (9,), weight, eps=0.02)
     got = torch.as_tensor(program.call_method(layer, "__call__", x))
@@ -357,7 +372,7 @@ def test_only_matrices_decay(program: Program, seed: int) -> None:
     start = program.state(model)
     draws = torch.Generator().manual_seed(seed)
     for name in program.parameters(model):
-        if start[name].dim() == 1:
+        if start[name].squeeze().dim() == 1:
             start[name] = 1 + 0.3 * torch.randn(start[name].shape, generator=draws)
     program.load_state(model, start)
     program.watch_gradients(model, True)
@@ -373,7 +388,7 @@ def test_only_matrices_decay(program: Program, seed: int) -> None:
         moves = (after[name] - before)[clear].double()[:, None]
         rate, decay = torch.linalg.lstsq(causes, moves).solution.flatten().tolist()
         assert rate == pytest.approx(1e-3, rel=0.05), name
-        assert decay == pytest.approx(0.5e-3 if before.dim() > 1 else 0.0, abs=0.5e-4), name
+        assert decay == pytest.approx(0.5e-3 if before.squeeze().dim() > 1 else 0.0, abs=0.5e-4), name
 
 
 def written(program: Program, model: Model, prompt: Tensor, count: int) -> list[int]:
@@ -393,11 +408,10 @@ def test_a_draft_changes_the_cost_and_not_the_answer(program: Program, seed: int
     expected = written(program, model, prompt, 13)
     tokens, _ = program.call("continued", model, other, prompt, 13, ahead)
     assert torch.as_tensor(tokens)[0].tolist() == expected
-    tokens, calls = program.call("continued", model, model, prompt, 13, ahead)  # everything is accepted
+    twin = program.build(seed=seed, init_std=0.4)
+    tokens, calls = program.call("continued", model, twin, prompt, 13, ahead)  # everything is accepted
     assert torch.as_tensor(tokens)[0].tolist() == expected
-    # a model that drafts for itself is asked for the drafts as well
-    rounds = math.ceil(13 / (ahead + 1))
-    assert calls == rounds + 13 - rounds
+    assert calls == math.ceil(13 / (ahead + 1))
 
 
 def test_a_good_draft_saves_most_of_the_asking(program: Program, seed: int) -> None:
@@ -417,10 +431,10 @@ def test_updates_follow_the_gradients(program: Program, seed: int) -> None:
     overrides = {**STILL, "peak_lr": rate, "warmup": 1, "steps": 10**6, "max_grad_norm": 1e6}
     program.watch_gradients(model, True)
     run = program.train(model, grammar.corpus(90, seed), seed, **overrides)
-    name = of_shape(program, model, program.config()["inner"], program.config()["channels"])[0]
+    name = of_shape(program, model, program.config()["channels"], program.config()["inner"])[0]
     value = program.state(model)[name].double()
     first, second = torch.zeros_like(value), torch.zeros_like(value)
-    for step in range(1, 5):
+    for step in range(1, 25):
         run.next()
         g = program.gradients(model)[name].double()
         first, second = 0.9 * first + 0.1 * g, 0.98 * second + 0.02 * g.square()

@@ -324,6 +324,35 @@ def test_many_beams_find_what_a_search_of_all_answers_finds(program, seed):
         assert len(program.call("search.beam", model, source, 3, 3, penalty)) == 3
 
 
+def _searched(program, model, source, width, longest, penalty):
+    """Several answers side by side, one token at a time."""
+    open_, done = [([], 0.0)], []
+    for length in range(1, longest + 1):
+        longer = []
+        for tokens, total in open_:
+            written = torch.tensor([[START, *tokens]])
+            odds = _logits(program, model, source[None], written)[0, -1].log_softmax(dim=-1)
+            longer += [([*tokens, token], total + odd) for token, odd in enumerate(odds.tolist())]
+        longer = sorted(longer, key=lambda answer: -answer[1])[:width]
+        ended = [answer for answer in longer if answer[0][-1] == END or length == longest]
+        done += [(tokens, total / ((5 + length) / 6) ** penalty) for tokens, total in ended]
+        open_ = [answer for answer in longer if answer[0][-1] != END]
+    return sorted(done, key=lambda answer: -answer[1])[:width]
+
+
+def test_few_beams_give_the_best_of_what_they_find(program, seed):
+    model = program.build(seed=seed, vocab=6, channels=8, **STILL)
+    state = program.state(model)
+    # a sharp opinion: what ends late may be likelier than what ended soon
+    program.load_state(model, {n: 6 * w for n, w in state.items() if w.shape == (6, 8) and w[PAD].any()})
+    for source in itertools.permutations([3, 4, 5]):
+        given = torch.tensor(source)
+        expected = _searched(program, model, given, 3, 5, 0.7)
+        found = program.call("search.beam", model, given, 3, 5, 0.7)
+        assert [tokens for tokens, _ in found] == [tokens for tokens, _ in expected]
+        assert [score for _, score in found] == pytest.approx([score for _, score in expected], rel=1e-3)
+
+
 def test_batches_cover_each_row_once_with_its_own_label(program, seed):
     source, target = _rows(seed, 50)
     cfg = program.call("Config", keep=True, batch=16)
@@ -417,7 +446,7 @@ def test_updates_follow_the_gradients(program, seed):
     name = next(n for n, w in program.state(model).items() if w.shape == (3 * C, C))
     value = program.state(model)[name].double()
     first, second = torch.zeros_like(value), torch.zeros_like(value)
-    for step in range(1, 5):
+    for step in range(1, 25):
         run.next()
         g = program.gradients(model)[name].double()
         first, second = 0.9 * first + 0.1 * g, 0.98 * second + 0.02 * g.square()

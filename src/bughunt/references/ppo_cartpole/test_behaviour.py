@@ -333,6 +333,17 @@ def test_critic_goals_are_advantages_on_top_of_what_was_expected(
     assert first == pytest.approx((9 + 4 + 1) / 3, abs=1e-4)
 
 
+def test_episodes_go_on_from_one_rollout_to_the_next(program: Program, task: Task, seed: int) -> None:
+    # as above; an episode of three ticks begins in one stretch of two and ends in the next
+    cfg = {**task.small, "carts": 1, "length": 2, "batch": 2, "lr": 0.0, "gamma": 1.0, "trace": 1.0}
+    cfg |= {"value_weight": 1.0, "entropy_bonus": 0.0, "passes": 1, "rollouts": 2}
+    model = program.build(seed=seed, **cfg)
+    zero = {n: torch.zeros_like(v) for n, v in program.state(model).items()}
+    program.load_state(model, zero)
+    found = program.train(model, {"limit": 3}, seed, **cfg).next(2)
+    assert found == pytest.approx([(4 + 1) / 2, 1.0], abs=1e-4)
+
+
 def test_every_parameter_moves(program: Program, task: Task, seed: int) -> None:
     before = program.state(program.build(seed=seed, **task.small))
     model, _ = trained(program, task, seed)

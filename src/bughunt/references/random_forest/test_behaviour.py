@@ -141,6 +141,9 @@ def test_predictions_are_chances(program, task, seed):
     assert chances.shape == (len(data.held_out["rows"]), CLASSES)
     assert (chances >= 0).all()
     assert np.allclose(chances.sum(axis=1), 1)
+    half_grown = program.build(seed=seed, **task.small)
+    program.train(half_grown, data.train, seed, **task.small).next(2)
+    assert np.allclose(np.asarray(program.predict(half_grown, data.held_out["rows"])).sum(axis=1), 1)
 
 
 def test_impurity_is_the_chance_of_unlike_classes(program):

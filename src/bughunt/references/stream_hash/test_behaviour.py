@@ -87,7 +87,7 @@ def test_reading_goes_on_at_any_row(program, seed, start):
     assert found == expected[start:]
 
 
-@pytest.mark.parametrize("size", [1, 10, 300])
+@pytest.mark.parametrize("size", [1, 10, 40, 300])
 def test_mixing_loses_and_repeats_nothing(program, seed, size):
     rows = [(np.array([row]), row % 2) for row in range(200)]
     rng = program.call("np.random.default_rng", seed, keep=True)
@@ -99,6 +99,8 @@ def test_mixing_loses_and_repeats_nothing(program, seed, size):
         assert out != sorted(out)
         assert max(late) > size / 2
         assert np.mean(np.abs(late)) > 0.3 * min(size, 100)
+    if 1 < size <= 40:
+        assert sum(row < size for row in out[-size:]) <= size / 4  # every place gives its row away
 
 
 def test_batches_are_cut_one_after_the_other(program):

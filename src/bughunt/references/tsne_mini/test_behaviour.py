@@ -49,7 +49,8 @@ def test_distances_equal_a_loop_over_pairs(program, seed):
     found = np.asarray(program.call("squared_distances", points))
     assert np.allclose(found, _gaps(points))
     assert (np.diag(found) == 0).all()
-    assert (np.asarray(program.call("squared_distances", points + 1e5)) >= 0).all()
+    twins = np.repeat(points, 20, axis=0) + 1e-7 * np.random.default_rng(seed).normal(size=(180, 3))
+    assert (np.asarray(program.call("squared_distances", twins + 1e5)) >= 0).all()
 
 
 def test_chances_of_a_row_fall_with_the_distance(program):
@@ -147,7 +148,7 @@ def test_updates_follow_the_gradients(program, seed):
         "perplexity": 15.0 * 14 / 40,
         "steps": 7,
         "lr": 3.0,
-        "exaggerated": 0.5,
+        "exaggerated": 0.3,
         "momentum": 0.6,
     }
     config["early_momentum"] = 0.3
@@ -167,6 +168,7 @@ def test_a_fresh_map_is_small(program, seed):
     assert abs(place.mean()) < 0.005
     other = np.asarray(program.state(program.build(seed=seed + 1, points=400))["map"])
     assert not np.allclose(place[:5] / 0.02, other[:5] / 0.01)
+    assert other.std() < 0.1  # small beside the distances that a map ends with
 
 
 def test_the_map_stays_around_the_origin(program, seed):
