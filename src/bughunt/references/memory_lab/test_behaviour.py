@@ -344,6 +344,15 @@ def test_a_fresh_model_has_no_opinion(program: Program, seed: int) -> None:
     torch.testing.assert_close(answers.exp().sum(dim=1), torch.ones(90))
 
 
+def test_the_trained_parameters_are_the_whole_model(program: Program, seed: int) -> None:
+    cfg, model = program.config(), program.build(seed=seed)
+    C, J = cfg["channels"], cfg["inner"]
+    block = 2 * C + (C * J + J) + (J * C + C)
+    expected = (cfg["inputs"] * C + C) + cfg["blocks"] * block + 2 * C + cfg["classes"] * C
+    state = program.state(model)
+    assert sum(state[name].numel() for name in program.parameters(model)) == expected
+
+
 def test_every_parameter_moves(program: Program, task: Task, seed: int) -> None:
     before = program.state(program.build(seed=seed, **task.small))
     model, _ = trained(program, task, seed, weight_decay=0.0)
