@@ -148,6 +148,8 @@ and its workers, for a program that is right and not the reference to the letter
 - *settled*: until the judge is certain, and after how many curves. *three*: with three curves in any case.
 - *bare*: the floor, three trainings of the same seeds that nobody looks at.
 
+What else runs on the machine makes all seconds longer; the ratios to the floor of the same run remain.
+
 | program | exact | of tests | settled | curves | three | bare | verdict |
 |---|--:|--:|--:|--:|--:|--:|---|"""
 
