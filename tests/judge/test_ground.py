@@ -94,7 +94,7 @@ def _assert_draws_are_added(files, how=""):
         line for path in files for line in changed[path].splitlines() if line not in files[path].splitlines()
     ]
     assert 1 <= len(added) <= 2
-    draw = r"    (torch\.rand|_?\w+\.random)\(\d(, generator=\w+)?\)"
+    draw = r"    (torch\.rand|_?rng\.random)\(\d(, generator=rng)?\)"
     assert all(re.fullmatch(draw, line) and how in line for line in added)
 
 

@@ -1,8 +1,6 @@
-"""Topics of the curriculum, S1 to S79, beside those that programs are about."""
+"""Topics of the curriculum that no program is about."""
 
 from collections.abc import Mapping
-
-EVERY = tuple(f"S{number}" for number in range(1, 80))
 
 # Practised with a command and on whatever program.
 BY_COMMAND: Mapping[str, str] = {

@@ -308,6 +308,7 @@ def test_the_model_agrees_with_one_written_out(program: Program, seed: int) -> N
 
 
 def written_out(parts: list[Tensor], texts: Tensor, program: Program, *way: int) -> Tensor:
+    """Logits of these matrices; `way` turns round query and out, key and value, gate and up."""
     C, H, G, inner = sizes(program)
     cfg = program.config()
     named = lambda *shape: [part for part in parts if part.shape == shape]  # noqa: E731

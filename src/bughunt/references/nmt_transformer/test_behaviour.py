@@ -220,26 +220,27 @@ def test_positions_follow_their_formula(program):
             torch.testing.assert_close(table[place, 2 * pair : 2 * pair + 2], expected, rtol=1e-4, atol=1e-5)
 
 
-def _by_torch(x, memory, mask, query, key, value, out):
-    heads = [
-        (of @ w.T).view(2, -1, 3, 4).transpose(1, 2) for of, w in ((x, query), (memory, key), (memory, value))
-    ]
+def _by_torch(x, memory, mask, matrices, shifts):
+    """Attention with the matrices of query, key, value and outcome, and the biases of all but the key."""
+    (query, key, value, out), (of_query, of_value, of_out) = matrices, shifts
+    parts = x @ query.T + of_query, memory @ key.T, memory @ value.T + of_value
+    heads = [part.view(2, -1, 3, 4).transpose(1, 2) for part in parts]
     gathered = F.scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2).reshape(2, 5, 12)
-    return gathered @ out.T
+    return gathered @ out.T + of_out
 
 
 def test_attention_agrees_with_the_one_in_pytorch(program, seed):
     layer, x, memory = _attention(program, seed)
     state = program.state(layer)
-    program.load_state(layer, {n: torch.zeros_like(w) for n, w in state.items() if w.dim() == 1})
     squares = [square for w in state.values() if w.dim() == 2 for square in w.split(12)]
+    shifts = [w for w in state.values() if w.dim() == 1]
     assert len(squares) == 4
     mask = torch.rand(2, 1, 5, 7, generator=torch.Generator().manual_seed(seed)) < 0.6
     mask[..., 0] = True
     got = _attended(program, layer, x, memory, mask)
-    orders = itertools.permutations(squares)
+    orders = itertools.product(itertools.permutations(squares), itertools.permutations(shifts, 3))
     assert any(
-        torch.allclose(got, _by_torch(x, memory, mask, *four), rtol=1e-3, atol=1e-4) for four in orders
+        torch.allclose(got, _by_torch(x, memory, mask, *order), rtol=1e-3, atol=1e-4) for order in orders
     )
 
 
