@@ -1,55 +1,96 @@
 """Whether a verdict is ever another one the next time.
 
-    python benchmarks/repeat.py [JUDGEMENTS] [--slug SLUG]
+    python benchmarks/repeat.py [JUDGEMENTS] [--slug SLUG ...]
 
-The reference and mutants of a program are judged in turn by the cheap route (tests and pinned comparison)
-until so many judgements were made, each in fresh workers. Exit status 1 if two judgements of one file
-differ in outcome, layer, score or any test.
+The reference, written otherwise, and mutants of each program are judged in turn, with every layer and each in
+fresh workers, until so many judgements were made; without a slug, of the cheapest programs that train. After
+each round a line. Exit status 1 if two judgements of one file differ in outcome, layer, score, or anything
+that a test, the pinned comparison or a curve has told.
 """
 
 import argparse
 import sys
-from collections import defaultdict
-from itertools import cycle, islice
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from bughunt_mutator import enumerate_tree, mutated
 
 from bughunt import references
+from bughunt.judge.case import Files
 from bughunt.judge.judge import Case, Judge
 from bughunt.judge.verdict import Verdict
 
-FILES = 5
+PROGRAMS, MUTANTS = 20, 4
+SEEDS = [11, 12, 13]
+
+
+@dataclass
+class Repeated:
+    """A file, and every answer that it was ever given."""
+
+    name: str
+    files: Files
+    case: Case
+    answers: set[object] = field(default_factory=set)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("judgements", nargs="?", type=int, default=1000)
-    parser.add_argument("--slug", default="linear-models")
+    parser.add_argument("--slug", nargs="*", default=[])
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    reference = references.load(asked.slug)
-    mutants = enumerate_tree(reference.files)
-    step = max(1, len(mutants) // (FILES - 1))
-    programs = [reference.files, *(mutated(reference.files, one) for one in mutants[::step][: FILES - 1])]
-    case = Case(reference.task, reference.files, reference.test_path)
-    seen: dict[int, set[object]] = defaultdict(set)
     with Judge() as judge:
-        for index in islice(cycle(range(len(programs))), asked.judgements):
-            verdict = judge.judge(programs[index], case, [11, 12], curves=False)
-            seen[index].add(told(verdict))
-    flaky = [index for index, answers in seen.items() if len(answers) > 1]
-    print(f"{asked.judgements} judgements of {len(seen)} files of {asked.slug}: {len(flaky)} flaky")
-    for index in flaky:
-        print(*sorted(map(str, seen[index])), sep="\n")
+        every = [one for slug in asked.slug or cheapest() for one in programs(judge, slug)]
+        for made, one in enumerate(islice(in_turn(every), asked.judgements), 1):
+            one.answers.add(told(judge.judge(one.files, one.case, SEEDS)))
+            if made % len(every) == 0 or made == asked.judgements:
+                print(line(made, every), flush=True)
+    flaky = [one for one in every if len(one.answers) > 1]
+    for one in flaky:
+        print(one.name, *sorted(map(str, one.answers)), sep="\n    ")
     return int(bool(flaky))
+
+
+def cheapest() -> list[str]:
+    """Programs that train, by what one training costs."""
+    seconds = {slug: references.load(slug).task for slug in references.slugs()}
+    trains = [slug for slug, task in seconds.items() if task.trains]
+    return sorted(trains, key=lambda slug: seconds[slug].cpu_seconds)[:PROGRAMS]
+
+
+def programs(judge: Judge, slug: str) -> Iterator[Repeated]:
+    """A right program and some mutants, beside the reference's own curves."""
+    reference = references.load(slug)
+    curves = [judge.measure(reference.files, reference.task, seed) for seed in SEEDS]
+    case = Case(reference.task, reference.files, reference.test_path, reference_curves=curves)
+    right = {**reference.files, "train.py": reference.files["train.py"] + "\n# the end\n"}
+    yield Repeated(f"{slug}, right", right, case)
+    mutants = enumerate_tree(reference.files)
+    for one in mutants[:: max(1, len(mutants) // MUTANTS)][:MUTANTS]:
+        yield Repeated(f"{slug}, {one.row}", mutated(reference.files, one), case)
+
+
+def in_turn(every: list[Repeated]) -> Iterator[Repeated]:
+    while True:
+        yield from every
 
 
 def told(verdict: Verdict) -> object:
     """Everything of a verdict but how long it took."""
-    seen = verdict.differential
     tests = tuple((test.name, test.passed, test.detail) for test in verdict.tests)
-    return verdict.outcome, verdict.layer, verdict.score, tests, seen and (seen.first_step, seen.deviation)
+    curves = tuple((curve.seed, *curve.values, *curve.metrics) for curve in verdict.curves)
+    seen = verdict.differential
+    pinned = seen and str((seen.passed, seen.first_step, seen.deviation))
+    said = str(verdict.outcome), verdict.layer, verdict.score, verdict.detail
+    return *said, tests, pinned, str(curves)
+
+
+def line(made: int, every: list[Repeated]) -> str:
+    flaky = sum(len(one.answers) > 1 for one in every)
+    return f"{made} judgements of {len(every)} files: {flaky} flaky"
 
 
 if __name__ == "__main__":

@@ -154,7 +154,9 @@ class Worker:
         importlib.import_module(ENTRY)
 
     def op_seed(self, seed: int) -> None:
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed notes a stack for each absent device
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
         np.random.seed(seed % 2**32)
         random.seed(seed)
 

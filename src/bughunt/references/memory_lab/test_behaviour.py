@@ -327,6 +327,15 @@ def test_the_gradient_is_the_slope_of_the_reported_loss(program: Program, seed: 
     assert found == pytest.approx(length, rel=0.05)
 
 
+def test_the_reported_loss_is_that_of_the_rows_with_their_labels(program: Program, seed: int) -> None:
+    given, cfg = some(seed), {**STILL, "batch": 90}
+    model = program.build(seed=seed, **cfg)
+    apart = {name: value + 0.3 * draw(seed, *value.shape) for name, value in program.state(model).items()}
+    program.load_state(model, apart)
+    expected = F.nll_loss(program.predict(model, given["inputs"]), given["labels"])
+    assert program.train(model, given, seed, **cfg).next() == pytest.approx([expected.item()], rel=1e-4)
+
+
 def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:
     cfg = {**STILL, "lr": 0.0, "batch": 90}
     model = program.build(seed=seed, **cfg)
