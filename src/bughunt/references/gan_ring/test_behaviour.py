@@ -227,11 +227,12 @@ def test_each_player_changes_only_itself(program, task, seed):
 
 
 def test_the_first_update_is_as_large_as_the_learning_rate(program, task, seed):
-    for still, lr in (("generator_lr", "discriminator_lr"), ("discriminator_lr", "generator_lr")):
-        changes = _changes(program, task, seed, **{still: 0.0, lr: 0.01}, decay=0.0)
-        moved = torch.cat([change.flatten() for change in changes.values()])
-        moved = moved[moved > 0]
-        assert moved.median().item() == pytest.approx(0.01, rel=0.03)
+    rates = {"generator_lr": 2e-3, "discriminator_lr": 2.5e-3}
+    for still, moves in (("generator_lr", "discriminator_lr"), ("discriminator_lr", "generator_lr")):
+        for config, expected in (({}, rates[moves]), ({moves: 0.01}, 0.01)):
+            changes = _changes(program, task, seed, **{still: 0.0, "decay": 0.0}, **config)
+            moved = torch.cat([change.flatten() for change in changes.values()])
+            assert moved[moved > 0].median().item() == pytest.approx(expected, rel=0.03)
 
 
 def test_the_generator_learns_to_pass_as_real(program, task, seed):
@@ -294,8 +295,8 @@ def test_drawn_points_reach_the_spots_of_the_ring(program, task, seed):
     data = task.data(seed)
     model = program.build(seed=seed)
     before = task.measure(program, model, data.held_out).metric
-    program.train(model, data.train, seed, steps=350).next(350)
+    program.train(model, data.train, seed).next(task.steps)
     drawn = program.predict(model, data.held_out["noise"])
-    assert drawn.norm(dim=1).median().item() == pytest.approx(2.0, abs=0.4)
-    assert spots_hit(drawn) >= 5
-    assert task.measure(program, model, data.held_out).metric < 0.25 * before
+    assert drawn.norm(dim=1).median().item() == pytest.approx(2.0, abs=0.2)
+    assert spots_hit(drawn) >= 7
+    assert task.measure(program, model, data.held_out).metric < 0.1 * before

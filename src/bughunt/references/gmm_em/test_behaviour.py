@@ -172,26 +172,23 @@ def test_an_iteration_never_lowers_the_likelihood(program, seed):
 
 
 def test_seeds_land_as_often_as_the_squared_distances_say(program, seed):
-    # Two of three points; only the pair of 0 and 1 leaves the far one out, with the chance
-    # (1 / (1 + 2.9**2) + 1 / (1 + 1.9**2)) / 3; plain distances give 0.20, uniform draws 0.33.
-    points = np.array([[0.0], [1.0], [2.9]])
-    draws, odd = 600, 0
-    for offset in range(draws):
-        rng = program.call("np.random.default_rng", 1000 * seed + offset, keep=True)
-        found = np.asarray(program.call("seeds", points, 2, rng))
+    points = np.append(np.linspace(0, 1, 60), 4.5)  # without the far one: plain distances 0.82, cubes 0.09
+    squares = (points[:, None] - points) ** 2
+    expected = (squares[:-1, :-1].sum(axis=1) / squares[:-1].sum(axis=1)).sum() / 61
+    rng = program.call("np.random.default_rng", seed, keep=True)
+    draws, near = 100, 0
+    for _ in range(draws):
+        found = np.asarray(program.call("seeds", points[:, None], 2, rng))
         assert len(np.unique(found)) == 2
-        odd += bool(found.max() < 2)
-    assert odd / draws == pytest.approx(0.1077, abs=0.05)  # four standard deviations
+        near += bool(found.max() < 2)
+    assert near / draws == pytest.approx(expected, abs=0.2)  # four standard deviations
 
 
 def test_seeds_reach_every_group(program, seed):
     points = np.array([[0.0], [0.1], [0.2], [10.0], [10.1], [10.2], [25.0], [25.1], [25.2]])
-    covered = 0
-    for offset in range(20):
-        rng = program.call("np.random.default_rng", 1000 * seed + offset, keep=True)
-        found = np.asarray(program.call("seeds", points, 3, rng))
-        covered += len(np.unique(np.round(found / 10))) == 3
-    assert covered >= 19
+    rng = program.call("np.random.default_rng", seed, keep=True)
+    found = [np.asarray(program.call("seeds", points, 3, rng)) for _ in range(20)]
+    assert sum(len(np.unique(np.round(three / 10))) == 3 for three in found) >= 19
 
 
 def test_units_of_the_features_do_not_matter_to_seeds(program, seed):
@@ -211,12 +208,11 @@ def test_the_price_counts_every_free_number(program, seed):
 
 
 def test_the_lowest_price_is_that_of_the_true_number(program, task, seed):
-    data = task.data(seed).train
     prices = {}
-    for components in (2, COMPONENTS, 6):
-        model = program.build(seed=seed, components=components)
-        program.train(model, data, seed, components=components).next(task.steps)
-        prices[components] = program.call("bic", model, data)
+    for components in (COMPONENTS, 2, 6):
+        config = {} if components == COMPONENTS else {"components": components, "restarts": 2}
+        model, _, data = _trained(program, task, seed, **config)
+        prices[components] = program.call("bic", model, data.train)
     assert min(prices, key=prices.get) == COMPONENTS
 
 
@@ -245,19 +241,19 @@ def test_a_sampled_component_has_its_own_covariance(program, seed):
 
 
 def test_the_reported_likelihood_never_falls(program, task, seed):
-    _, losses, _ = _trained(program, task, seed, ridge=1e-9)
+    _, losses, _ = _trained(program, task, seed, ridge=1e-9, restarts=2)
     assert (np.diff(losses) <= 1e-7).all()
 
 
 def test_the_best_of_several_runs_is_no_worse_than_one(program, task, seed):
-    final = {}
-    for restarts in (1, 8):
-        final[restarts] = []
-        for other in range(seed, seed + 6):
-            model = program.build(seed=seed, restarts=restarts, steps=15)
-            run = program.train(model, task.data(other).train, other, restarts=restarts, steps=15)
-            final[restarts].append(run.next(15)[-1])
-    assert np.mean(final[8]) < np.mean(final[1]) - 1e-4
+    final = {1: [], 4: []}
+    for other in range(seed, seed + 5):
+        points = task.data(other).train[:150]
+        for restarts, losses in final.items():
+            model = program.build(seed=seed, restarts=restarts, steps=8)
+            run = program.train(model, points, other, restarts=restarts, steps=8)
+            losses.append(run.next(8)[-1])
+    assert np.mean(final[4]) < np.mean(final[1]) - 1e-4
 
 
 def test_the_reported_likelihood_is_that_of_the_model(program, task, seed):
@@ -276,8 +272,10 @@ def test_the_parameters_are_those_of_a_law(program, task, seed):
 
 
 def test_it_comes_close_to_the_true_law(program, task, seed):
-    reached = []
-    for offset in range(3):
-        model, _, data = _trained(program, task, seed + offset)
-        reached.append(task.measure(program, model, data.held_out).curve)
-    assert sorted(reached)[1] < 0.12
+    close = []
+    for other in (seed, seed + 1, seed + 2):
+        model, _, data = _trained(program, task, other)
+        close.append(task.measure(program, model, data.held_out).curve < 0.12)
+        if close.count(close[-1]) == 2:
+            break
+    assert close[-1], "two of three trainings stay away from the true law"

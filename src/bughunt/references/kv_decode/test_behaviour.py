@@ -48,13 +48,12 @@ def _kept(program, name, logits, *args):
 def test_a_position_never_sees_what_comes_after_it(program, seed):
     model = program.build(seed=seed)
     tokens = torch.randint(0, 23, (3, 9), generator=torch.Generator().manual_seed(seed))
+    others = (tokens[:, None] + 3 * torch.eye(9, dtype=torch.int64)) % 23  # each with one place changed
     base = torch.as_tensor(program.call("logits", model, tokens))
-    for changed in range(9):
-        other = tokens.clone()
-        other[:, changed] = (other[:, changed] + 3) % 23
-        moved = (torch.as_tensor(program.call("logits", model, other)) - base).abs().amax(dim=(0, 2))
-        assert float(moved[:changed].sum()) <= 1e-4
-        assert float(moved[changed:].min()) > 1e-4
+    found = torch.as_tensor(program.call("logits", model, others.flatten(0, 1)))
+    moved = (found.view(3, 9, 9, -1) - base[:, None]).abs().amax(dim=(0, 3))
+    assert float(moved.tril(-1).max()) <= 1e-4
+    assert all(float(row[changed:].min()) > 1e-4 for changed, row in enumerate(moved))
 
 
 def test_the_model_agrees_with_one_written_out(program, seed):
@@ -102,20 +101,18 @@ def test_weights_start_at_the_scale_that_is_asked_for(program, seed):
 )
 def test_answers_are_those_of_reading_everything_anew(program, seed, config):
     model = program.build(seed=seed, **config)
-    prompts = _prompts(seed)
+    prompts = _prompts(seed, 4)
     got = program.call("complete", model, prompts, 0, temperature=0, longest=8, **FREE)["answers"]
     assert got == [_greedy(program, model, prompt, 8, stop=-1) for prompt in prompts]
 
 
 def test_predictions_do_not_depend_on_the_rest_of_the_batch(program, seed):
     model = program.build(seed=seed)
-    prompts = _prompts(seed, 6)
-    together = program.call("complete", model, prompts, 0, temperature=0, longest=10)["answers"]
-    alone = [
-        program.call("complete", model, [p], 0, temperature=0, longest=10)["answers"][0] for p in prompts
-    ]
+    prompts = _prompts(seed, 5)
+    together = program.call("complete", model, prompts, 0, temperature=0, longest=8)["answers"]
+    alone = [program.call("complete", model, [p], 0, temperature=0, longest=8)["answers"][0] for p in prompts]
     assert together == alone
-    turned = program.call("complete", model, prompts[::-1], 0, temperature=0, longest=10)["answers"]
+    turned = program.call("complete", model, prompts[::-1], 0, temperature=0, longest=8)["answers"]
     assert turned == together[::-1]
 
 
@@ -208,16 +205,16 @@ def test_tokens_come_as_often_as_they_should(program, seed, how):
 
 def test_what_was_said_is_penalised_in_the_answer_too(program, seed):
     model = program.build(seed=seed)
-    prompts, answers = _prompts(seed), []
+    prompts, answers = _prompts(seed, 4), []
     for prompt in prompts:
         expected = []
-        for _ in range(8):
+        for _ in range(7):
             logits = _next(program, model, prompt + expected)
             said = sorted(set(prompt + expected))
             logits[said] = torch.where(logits[said] > 0, logits[said] / 3.0, logits[said] * 3.0)
             expected.append(int(logits.argmax()))
         answers.append(expected)
-    got = program.call("complete", model, prompts, 0, temperature=0, repetition=3.0, longest=8, **FREE)
+    got = program.call("complete", model, prompts, 0, temperature=0, repetition=3.0, longest=7, **FREE)
     assert got["answers"] == answers
 
 
@@ -261,7 +258,7 @@ def test_scores_are_sums_of_log_probabilities(program, seed):
 
 def test_one_beam_is_the_greedy_answer(program, seed):
     model = program.build(seed=seed)
-    for prompt in _prompts(seed):
+    for prompt in _prompts(seed, 4):
         ((answer, total),) = program.call("beam_answers", model, prompt, 1, longest=7)["answers"]
         assert answer == _greedy(program, model, prompt, 7)
         assert total == pytest.approx(program.call("score", model, prompt, answer), rel=1e-4, abs=1e-4)
@@ -282,10 +279,10 @@ def test_beams_are_scored_as_if_read_anew(program, seed):
 
 
 def test_many_beams_find_what_a_search_of_all_answers_finds(program, seed):
-    model = program.build(seed=seed, vocab=5, init_std=0.3)
-    prompt, others = [2, 4, 3], [0, 2, 3, 4]
+    model = program.build(seed=seed, vocab=4, init_std=0.3)
+    prompt, others = [2, 0, 3], [0, 2, 3]
     answers = [[*head, STOP] for n in (0, 1) for head in itertools.product(others, repeat=n)]
-    answers += [list(head) for head in itertools.product(others, others, range(5))]
+    answers += [list(head) for head in itertools.product(others, others, range(4))]
     scored = sorted(
         ((program.call("score", model, prompt, answer), answer) for answer in answers), reverse=True
     )

@@ -198,8 +198,8 @@ def test_a_slight_gradient_is_left_at_its_length(program, seed):
 
 def test_the_rate_climbs_and_falls(program):
     cfg = program.call("Config", keep=True, steps=110, warmup=10, lr=0.5, last_lr=0.2)
-    rates = [program.call("learning_rate", step, cfg) for step in range(111)]
-    assert rates[:10] == pytest.approx([0.05 * step for step in range(1, 11)])
+    rates = {step: program.call("learning_rate", step, cfg) for step in (*range(11), 35, 60, 110)}
+    assert [rates[step] for step in range(10)] == pytest.approx([0.05 * step for step in range(1, 11)])
     assert rates[10] == pytest.approx(0.5)
     assert rates[60] == pytest.approx(0.3)
     assert rates[110] == pytest.approx(0.1)
@@ -284,9 +284,9 @@ def test_one_pass_shows_every_row_once(program, seed):
 
 
 def test_it_overfits_one_small_batch(program, seed):
-    config = {"steps": 70, "lr": 0.01, "last_lr": 1.0}
+    config = {"steps": 40, "lr": 0.02, "last_lr": 1.0}
     model = program.build(seed=seed, **config)
-    assert program.train(model, _glyphs(16, seed), seed, **config).next(70)[-1] < 0.1
+    assert program.train(model, _glyphs(10, seed), seed, **config).next(40)[-1] < 0.1
 
 
 def test_it_reads_glyphs_that_it_has_not_seen(program, task, seed):

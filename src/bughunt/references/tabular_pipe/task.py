@@ -57,9 +57,10 @@ def _measure(program: Program, model: Model, held_out: Value) -> Measurement:
         raise ValueError(f"expected {tuple(truth.shape)}, got {tuple(chance.shape)}")
     p = chance.clamp(1e-7, 1 - 1e-7)
     divergence = truth * (truth / p).log() + (1 - truth) * ((1 - truth) / (1 - p)).log()
-    wins = chance[label > 0][:, None] - chance[label == 0][None, :]
-    area = (wins > 0).double().mean() + 0.5 * (wins == 0).double().mean()
-    return Measurement(curve=MARGIN + float(divergence.mean()), metric=float(area))
+    positive, negative = chance[label > 0][:, None], chance[label == 0]
+    pairs = len(positive) * len(negative)
+    wins, ties = int((positive > negative).sum()), int((positive == negative).sum())
+    return Measurement(curve=MARGIN + float(divergence.mean()), metric=wins / pairs + 0.5 * (ties / pairs))
 
 
 TASK = Task(

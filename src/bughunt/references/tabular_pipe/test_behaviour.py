@@ -157,7 +157,7 @@ def test_folds_part_the_rows_evenly(program, seed):
 
 def test_no_row_is_told_its_own_label(program, seed):
     # a shop of one row is known to nobody else
-    count = 60
+    count = 30
     given = _table(seed, count)
     given["shop"] = torch.arange(count)
     _, features = _pipeline(program, seed, given, folds=count, smoothing=2.0)
@@ -226,7 +226,7 @@ def test_updates_follow_the_gradients(program, seed):
 def test_the_reported_loss_is_that_of_the_batch_before_its_update(program, seed):
     # all rows in one batch, features that do not depend on folds
     given = _table(seed)
-    given["shop"] = torch.arange(90)
+    given["shop"] = torch.zeros(90, dtype=torch.long)
     config = {"steps": 2, "batch": 90, "lr": 0.0, "folds": 90, "smoothing": 1e9}
     model = program.build(seed=seed, **config)
     draws = torch.Generator().manual_seed(seed)
@@ -263,13 +263,13 @@ def test_the_area_is_the_share_of_pairs_in_order(program, seed):
 
 def test_cross_validation_finds_nothing_where_there_is_nothing(program, seed):
     rng = torch.Generator().manual_seed(seed)
-    given = _table(seed, 800)
-    given["label"] = (torch.rand(800, generator=rng) < 0.5).long()
-    given["shop"] = torch.randint(0, 400, (800,), generator=rng)  # many small shops invite to learn by heart
-    cfg = program.call("Config", keep=True, steps=60)
+    given = _table(seed, 1600)
+    given["label"] = (torch.rand(1600, generator=rng) < 0.5).long()
+    given["shop"] = torch.randint(0, 400, (1600,), generator=rng)  # many small shops invite to learn by heart
+    cfg = program.call("Config", keep=True, steps=60, folds=3)
     areas = program.call("cross_validate", given, cfg, _generator(program, seed))
-    assert len(areas) == 5
-    assert abs(statistics.fmean(areas) - 0.5) <= 0.075
+    assert len(areas) == 3
+    assert abs(statistics.fmean(areas) - 0.5) <= 0.07
 
 
 def test_cross_validation_judges_rows_that_were_kept_apart(program, seed):
@@ -279,17 +279,18 @@ def test_cross_validation_judges_rows_that_were_kept_apart(program, seed):
     given["shop"] = torch.cat([torch.arange(300) // 2, torch.arange(1000, 1300)])
     coins = (torch.rand(600, generator=rng) < 0.5).long()
     given["label"] = torch.where(torch.arange(600) < 300, coins[given["shop"] % 300], coins)
-    cfg = program.call("Config", keep=True, steps=60, smoothing=1.0)
+    cfg = program.call("Config", keep=True, steps=60, smoothing=1.0, folds=3)
     areas = program.call("cross_validate", given, cfg, _generator(program, seed))
-    assert 0.55 <= statistics.fmean(areas) <= 0.88
+    assert 0.55 <= statistics.fmean(areas) <= 0.86
 
 
 def test_cross_validation_says_what_new_rows_will_show(program, task, seed):
     given = task.data(seed)
+    model = program.build(seed=seed)
+    program.train(model, given.train, seed).next(task.steps)
+    seen = task.measure(program, model, given.held_out).metric
     cfg = program.call("Config", keep=True)
     promised = statistics.fmean(program.call("cross_validate", given.train, cfg, _generator(program, seed)))
-    model, _ = _after(program, given.train, seed, steps=160)
-    seen = task.measure(program, model, given.held_out).metric
     assert abs(promised - seen) <= 0.1
     assert seen >= 0.72
 
@@ -297,7 +298,7 @@ def test_cross_validation_says_what_new_rows_will_show(program, task, seed):
 def test_gradients_belong_to_one_batch(program, seed):
     # features that do not depend on folds, and a model that stays where it is
     given = _table(seed)
-    given["shop"] = torch.arange(90)
+    given["shop"] = torch.zeros(90, dtype=torch.long)
     for batch in (90, 9):
         config = {"steps": 10, "batch": batch, "lr": 0.0, "folds": 90, "smoothing": 1e9}
         model = program.build(seed=seed, **config)
