@@ -46,12 +46,11 @@ def main() -> int:
         every = [one for slug in asked.slug or cheapest() for one in programs(judge, slug)]
         for made, one in enumerate(islice(in_turn(every), asked.judgements), 1):
             one.answers.add(told(judge.judge(one.files, one.case, SEEDS)))
+            if len(one.answers) > 1:
+                print(one.name, *sorted(map(str, one.answers)), sep="\n    ", flush=True)
             if made % len(every) == 0 or made == asked.judgements:
                 print(line(made, every), flush=True)
-    flaky = [one for one in every if len(one.answers) > 1]
-    for one in flaky:
-        print(one.name, *sorted(map(str, one.answers)), sep="\n    ")
-    return int(bool(flaky))
+    return int(any(len(one.answers) > 1 for one in every))
 
 
 def cheapest() -> list[str]:

@@ -50,6 +50,10 @@ CASES = {
         "PARTIAL",
     ),
     "one seed of two": (evidence("a b old", differentials=[EQUAL, OTHER]), "UNSTABLE"),
+    "one seed of two by luck": (
+        evidence("a b old", differentials=[EQUAL, OTHER], comparison=curve(), moments=True),
+        "SOLVED",
+    ),
     "all tests, worse curve": (
         evidence("a b old", differentials=[OTHER], comparison=curve(False, False)),
         "PARTIAL",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from bughunt_mutator import disguise_tree
 
+from bughunt import references
 from bughunt.judge.judge import Case, Judge
 from bughunt.judge.limits import Limits
 from bughunt.judge.reading import syntax_error
@@ -129,6 +130,21 @@ def test_one_curve_is_enough_where_every_probe_is_the_references_own(judge, case
     assert verdict.stopped == "every probe is the reference's on the same seed"
     everything = judge.judge(program("identical"), case, seeds, stop_early=False)
     assert (everything.outcome, len(everything.curves), everything.stopped) == (Outcome.SOLVED, 3, "")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "parted"), [([7005, 7001, 7002], [None, 1]), ([7006, 7008, 7001], [2, 3])], ids=str
+)
+def test_a_repair_with_other_draws_may_start_alike_by_luck(judge, seeds, parted):
+    mixture, first = references.load("gmm-em"), "    runs = [start("
+    text = mixture.files["train.py"].replace(first, f"    rng.random(7)\n{first}")
+    curves = [judge.measure(mixture.files, mixture.task, seed) for seed in range(5)]
+    case = Case(mixture.task, mixture.files, mixture.test_path, reference_curves=curves)
+    found = [judge.differential({"train.py": text}, mixture.files, mixture.task, seed) for seed in seeds[:2]]
+    assert [one.first_step for one in found] == parted
+    assert judge.judge({"train.py": text}, case, seeds).outcome is Outcome.SOLVED
+    flat = text.replace("scatter / counts[k]", "scatter / len(points)")
+    assert not judge.equal_moments({"train.py": flat}, case, seeds[0], parted=3)
 
 
 def test_one_curve_is_enough_where_a_test_fails(judge, case):

@@ -97,7 +97,7 @@ def _all_tests_pass(evidence: Evidence) -> tuple[Outcome, str]:
     pinned, comparison = evidence.differentials, evidence.comparison
     if comparison and (comparison.absurd or comparison.still):
         return Outcome.PARTIAL, "curves"
-    if len({one.passed for one in pinned}) > 1 or not all(one.repeats for one in pinned):
+    if not all(one.repeats for one in pinned):
         return Outcome.UNSTABLE, "differential"
     if evidence.pinned:
         return Outcome.SOLVED, "differential"
@@ -106,6 +106,8 @@ def _all_tests_pass(evidence: Evidence) -> tuple[Outcome, str]:
             return Outcome.SOLVED, "moments"
         if evidence.unmappable:
             return Outcome.SOLVED, "curves"
+    if len({one.passed for one in pinned}) > 1:
+        return Outcome.UNSTABLE, "differential"
     if comparison and not comparison.not_worse:
         return Outcome.PARTIAL, "curves"
     return Outcome.WORKAROUND, "differential"

@@ -168,13 +168,13 @@ class Hearing:
             self._tell("differential", one)
 
     def _moments_could_decide(self) -> bool:
-        """The tests say yes, the differential found answers equal and single draws not."""
+        """The tests say yes, the differential found answers equal and single draws not, if not by luck."""
         return (
             self._evidence().share == 1
             and bool(self._case.reference_curves)
-            and bool(self._differentials)
-            and all(one.comparable and not one.passed for one in self._differentials)
-            and all(one.repeats and one.first_step != 0 for one in self._differentials)
+            and any(not one.passed for one in self._differentials)
+            and all(one.comparable and one.repeats for one in self._differentials)
+            and all(one.first_step != 0 for one in self._differentials)
         )
 
     def _measure_first(self, stack: ExitStack) -> None:

@@ -18,7 +18,7 @@ ROWS = 60
 def trained(program: Program, task: Task, seed: int, **config: object) -> tuple[Model, list[float]]:
     config = {**task.small, **config}
     model = program.build(seed=seed, **config)
-    return model, program.train(model, strings(ROWS, seed), seed, **config).next(1000)
+    return model, program.train(model, strings(ROWS, seed), seed, **config).next(config["steps"] + 1)
 
 
 def part(program: Program, model: Model, name: str) -> Model:
@@ -230,7 +230,7 @@ def test_updates_are_those_of_torch(program: Program, task: Task, seed: int) -> 
 
 def test_imitation_draws_on_the_whole_corpus_evenly(program: Program, task: Task, seed: int) -> None:
     # one row is unlike the others, and the loss tells how often it was drawn
-    config = {**task.small, "batch": 3000, "imitation_lr": 0.0}
+    config = {**task.small, "batch": 1200, "imitation_lr": 0.0}
     model = lively(program, seed, **config)
     writer = part(program, model, "policy")
     usual, other = torch.zeros(7, dtype=torch.long), strings(1, seed)[0]
@@ -238,11 +238,11 @@ def test_imitation_draws_on_the_whole_corpus_evenly(program: Program, task: Task
         float(program.call("imitation_loss", writer, F.pad(row[None], (1, 0), value=10)))
         for row in (usual, other)
     ]
-    for place in range(10):
-        corpus = usual.repeat(10, 1)
+    for place in range(6):
+        corpus = usual.repeat(6, 1)
         corpus[place] = other
         (reported,) = program.train(model, corpus, seed, **config).next()
-        assert (reported - costs[0]) / (costs[1] - costs[0]) == pytest.approx(0.1, abs=0.035), place
+        assert (reported - costs[0]) / (costs[1] - costs[0]) == pytest.approx(1 / 6, abs=0.055), place
 
 
 def test_predictions_are_log_probabilities(program: Program, seed: int) -> None:
@@ -277,11 +277,9 @@ def test_the_same_seed_gives_the_same_curve(program: Program, task: Task, seed: 
     assert len(first) == task.small["steps"]
 
 
-def test_it_learns_in_a_short_run(program: Program, task: Task, seed: int) -> None:
+def test_it_learns_to_write_sorted_strings(program: Program, task: Task, seed: int) -> None:
     data = task.data(seed)
-    model = program.build(seed=seed, steps=150, imitation=80)
-    run = program.train(model, data.train, seed, steps=150, imitation=80)
-    run.next(80)
-    before = task.measure(program, model, data.held_out).metric
-    run.next(70)
-    assert task.measure(program, model, data.held_out).metric >= before + 0.15
+    model = program.build(seed=seed)
+    program.train(model, data.train, seed).next(10_000)
+    low, high = task.band
+    assert low <= task.measure(program, model, data.held_out).metric <= high

@@ -275,8 +275,8 @@ def test_gradients_belong_to_one_batch(program: Program, seed: int) -> None:
 
 def test_the_rate_climbs_and_falls(program: Program) -> None:
     cfg = program.call("Config", keep=True, steps=110, warmup=10, lr=0.5, last_lr=0.2)
-    rates = [program.call("learning_rate", step, cfg) for step in range(111)]
-    assert rates[:10] == pytest.approx([0.05 * step for step in range(1, 11)])
+    rates = {step: program.call("learning_rate", step, cfg) for step in (*range(11), 35, 60, 110)}
+    assert [rates[step] for step in range(10)] == pytest.approx([0.05 * step for step in range(1, 11)])
     assert rates[10] == pytest.approx(0.5)
     assert rates[60] == pytest.approx(0.3)
     assert rates[110] == pytest.approx(0.1)
@@ -294,9 +294,9 @@ def test_one_pass_shows_every_row_once(program: Program, seed: int) -> None:
 
 
 def test_it_overfits_one_small_batch(program: Program, seed: int) -> None:
-    config = {**WHOLE, "steps": 60, "lr": 0.02}
+    config = {**WHOLE, "steps": 40, "lr": 0.02}
     model = program.build(seed=seed, **config)
-    assert program.train(model, rows(seed, 20), seed, **config).next(60)[-1] < 0.05
+    assert program.train(model, rows(seed, 12), seed, **config).next(40)[-1] < 0.05
 
 
 def test_it_reads_glyphs_that_it_has_not_seen(program: Program, task: Task, seed: int) -> None:

@@ -90,7 +90,7 @@ def _score(program, model, source, tokens):
 def test_a_fresh_model_knows_nothing_yet(program, seed):
     model = program.build(seed=seed)
     start = _expected_loss(program, model, _rows(seed, 15), 0.0)
-    assert 0.9 * math.log(V) <= start <= 1.5 * math.log(V)
+    assert 0.9 * math.log(V) <= start <= 1.8 * math.log(V)
 
 
 def test_hidden_weights_start_on_the_scale_of_their_inputs(program, seed):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bughunt.references.data.glyphs import glyphs
 from bughunt.references.gradients import follow
@@ -26,14 +27,12 @@ def draw(seed: int, *shape: int) -> Tensor:
 
 
 def twins_apart(one: Tensor, other: Tensor, temperature: float) -> float:
-    """The loss pair by pair, with every cosine written out."""
-    views = [*one.double(), *other.double()]
+    """The loss pair by pair, with the cosines of PyTorch."""
+    views = torch.cat([one, other]).double()
+    cosines = F.cosine_similarity(views[:, None], views, dim=2)
     total, count = 0.0, len(one)
-    for i, view in enumerate(views):
-        closeness = [
-            math.exp(float(view @ w / (view.norm() * w.norm())) / temperature) if j != i else 0.0
-            for j, w in enumerate(views)
-        ]
+    for i, row in enumerate(cosines.tolist()):
+        closeness = [math.exp(c / temperature) if j != i else 0.0 for j, c in enumerate(row)]
         total -= math.log(closeness[(i + count) % (2 * count)] / sum(closeness))
     return total / len(views)
 
@@ -344,10 +343,9 @@ def test_the_same_seed_gives_the_same_curve(program: Program, task: Task, seed: 
     assert len(first) == task.small["steps"]
 
 
-def test_it_learns_in_a_short_run(program: Program, task: Task, seed: int) -> None:
+def test_it_learns_features_that_tell_digits_apart(program: Program, task: Task, seed: int) -> None:
     data = task.data(seed)
     model = program.build(seed=seed)
-    before = task.measure(program, model, data.held_out)
-    program.train(model, data.train, seed).next(100)
-    after = task.measure(program, model, data.held_out)
-    assert after.curve <= before.curve - 0.1
+    program.train(model, data.train, seed).next(10_000)
+    low, high = task.band
+    assert low <= task.measure(program, model, data.held_out).metric <= high
