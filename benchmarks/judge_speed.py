@@ -103,6 +103,7 @@ def cost(judge: Counting, reference: Reference) -> Cost:
         if task.trains
     ]
     known = Case(task, reference.files, reference.test_path, reference_curves=curves)
+    judge.judge({"train.py": "("}, known, SEEDS)  # no program: a warm judge knows that the curves hold here
     marks: dict[str, list[float]] = {"test": [], "curve": []}
     started = judge.seconds()
     verdict = judge.judge(

@@ -233,10 +233,10 @@ def _watched(
 def _killer(judge: Judge, reference: Reference, files: Mapping[str, str], last: str, record: Record) -> str:
     """The first test that fails; those come first that have killed most so far."""
     case = Case(reference.task, reference.files, reference.test_path)
-    if last and any(not one.passed for one in judge.battery(files, case, 0, only=[last])):
-        return last
     kills = Counter(fate.test for fate in record.fates.values())
     names = sorted(_names(reference.test_path), key=lambda name: -kills[name])
+    if last in names and any(not one.passed for one in judge.battery(files, case, 0, only=[last])):
+        return last
     for start in range(0, len(names), AT_ONCE):
         for result in judge.battery(files, case, 0, only=names[start : start + AT_ONCE]):
             if not result.passed:
