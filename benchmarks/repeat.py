@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import cycle, islice
 
 import torch
 from bughunt_mutator import enumerate_tree, mutated
@@ -35,6 +35,10 @@ class Repeated:
     case: Case
     answers: set[object] = field(default_factory=set)
 
+    @property
+    def is_flaky(self) -> bool:
+        return len(self.answers) > 1
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -44,20 +48,20 @@ def main() -> int:
     torch.set_num_threads(1)
     with Judge() as judge:
         every = [one for slug in asked.slug or cheapest() for one in programs(judge, slug)]
-        for made, one in enumerate(islice(in_turn(every), asked.judgements), 1):
+        for made, one in enumerate(islice(cycle(every), asked.judgements), 1):
             one.answers.add(told(judge.judge(one.files, one.case, SEEDS)))
-            if len(one.answers) > 1:
+            if one.is_flaky:
                 print(one.name, *sorted(map(str, one.answers)), sep="\n    ", flush=True)
             if made % len(every) == 0 or made == asked.judgements:
                 print(line(made, every), flush=True)
-    return int(any(len(one.answers) > 1 for one in every))
+    return int(any(one.is_flaky for one in every))
 
 
 def cheapest() -> list[str]:
     """Programs that train, by what one training costs."""
-    seconds = {slug: references.load(slug).task for slug in references.slugs()}
-    trains = [slug for slug, task in seconds.items() if task.trains]
-    return sorted(trains, key=lambda slug: seconds[slug].cpu_seconds)[:PROGRAMS]
+    tasks = [references.load(slug).task for slug in references.slugs()]
+    in_order = sorted((task for task in tasks if task.trains), key=lambda task: task.cpu_seconds)
+    return [task.slug for task in in_order[:PROGRAMS]]
 
 
 def programs(judge: Judge, slug: str) -> Iterator[Repeated]:
@@ -72,11 +76,6 @@ def programs(judge: Judge, slug: str) -> Iterator[Repeated]:
         yield Repeated(f"{slug}, {one.row}", mutated(reference.files, one), case)
 
 
-def in_turn(every: list[Repeated]) -> Iterator[Repeated]:
-    while True:
-        yield from every
-
-
 def told(verdict: Verdict) -> object:
     """Everything of a verdict but how long it took."""
     tests = tuple((test.name, test.passed, test.detail) for test in verdict.tests)
@@ -88,7 +87,7 @@ def told(verdict: Verdict) -> object:
 
 
 def line(made: int, every: list[Repeated]) -> str:
-    flaky = sum(len(one.answers) > 1 for one in every)
+    flaky = sum(one.is_flaky for one in every)
     return f"{made} judgements of {len(every)} files: {flaky} flaky"
 
 
