@@ -29,6 +29,10 @@ def test_an_invite_founds_a_team_and_then_lets_others_in_as_often_as_it_says(ref
         referee.join(invite, "eve")
 
 
+def test_a_token_is_one_plain_word_for_a_shell_and_for_a_spreadsheet(referee: Referee) -> None:
+    assert all(referee.invite("host", f"team {number}").isalnum() for number in range(30))
+
+
 def test_an_invite_that_has_expired_or_was_revoked_lets_nobody_in(referee: Referee) -> None:
     late = referee.invite("host", "Late", hours=1e-7)
     time.sleep(0.01)
