@@ -2,6 +2,7 @@
 
 import math
 import runpy
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +96,46 @@ def test_a_worse_metric_does_not_agree():
     other = compare(curves(1.0, metric=0.9), curves(1.0), (), TASK)
     assert not other.agrees
     assert not other.not_worse
+
+
+def flat(values, seeds=range(100)):
+    """Flat curves at these natural logarithms."""
+    return [
+        Curve(seed, range(13), [math.exp(value)] * 13, (0.5,))
+        for seed, value in zip(seeds, values, strict=False)
+    ]
+
+
+def in_standard_errors(yours, usual):
+    """How far means lie apart by the spread of the usual values, and how far pairs do."""
+    gaps = [one - other for one, other in zip(yours, usual, strict=True)]
+    by_spread = statistics.fmean(gaps) / statistics.stdev(usual) / math.sqrt(2 / 8)
+    return by_spread, statistics.fmean(gaps) / statistics.stdev(gaps) * math.sqrt(8)
+
+
+def test_where_every_seed_is_run_by_both_an_unlucky_spread_refuses_nobody():
+    usual = [0.01, -0.01] * 4  # most seeds lie further apart
+    off = [0.11, -0.06, 0.1, -0.04, 0.11, -0.02, 0.09, 0.04]
+    by_spread, by_pairs = in_standard_errors(off, usual)
+    assert (by_spread > 3.3, by_pairs < 4) == (True, True)
+    assert compare(flat(off), flat(usual), (), TASK).agrees
+    backwards = flat(off)[::-1]
+    assert compare(backwards, flat(usual), (), TASK).agrees
+    assert not compare(flat(off[:7]), flat(usual), (), TASK).agrees
+    assert not compare(flat(off, range(50, 58)), flat(usual), (), TASK).agrees
+    shifted = [value + 0.05 for value in usual]
+    assert not compare(flat(shifted), flat(usual), (), TASK).agrees
+
+
+def test_what_differs_on_each_seed_is_seen_however_much_seeds_differ():
+    usual = [0.0, 0.3, -0.2, 0.5, -0.4, 0.1, 0.4, -0.3]
+    noise = [0.0, 0.02, -0.02, 0.01, -0.01, 0.02, -0.02, 0.0]
+    for shift, agree in ((0.0, True), (0.02, True), (0.1, False)):
+        moved = [value + shift + more for value, more in zip(usual, noise, strict=True)]
+        assert in_standard_errors(moved, usual)[0] < 1
+        assert compare(flat(moved), flat(usual), (), TASK).agrees == agree
+        assert compare(flat(moved[:5]), flat(usual), (), TASK).agrees == agree  # it asks for all of them
+        assert compare(flat(moved[:4]), flat(usual), (), TASK).agrees
 
 
 def test_a_training_is_measured_at_the_probes(zygote):

@@ -238,6 +238,17 @@ def test_a_distance_between_answers_is_relative_and_strict_about_their_kind():
     assert math.isinf(distance({"k": "b"}, {"k": "a"}))
 
 
+@pytest.mark.parametrize("other", [0, 1.5, -2, math.nan, math.inf, -math.inf, True, None, "1", [1]])
+def test_each_number_of_a_list_is_held_against_its_own_size(other):
+    ours = [1000, 0.5, math.nan, math.inf, 3]
+    for place in range(5):
+        yours = [*ours[:place], other, *ours[place + 1 :]]
+        assert distance(yours, ours) == max(map(distance, yours, ours))
+    assert distance([1001, 0.0], [1000, 1.0]) == 0.5
+    assert distance([], []) == 0
+    assert math.isinf(distance([1, 2], [1, 2, 3]))
+
+
 def test_a_wider_model_is_another_model_and_a_split_one_is_not(zygote):
     wider = TEXT.replace("nn.Linear(4, 1)", "nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 1))")
     assert wider != TEXT

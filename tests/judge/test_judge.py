@@ -147,6 +147,20 @@ def test_a_repair_with_other_draws_may_start_alike_by_luck(judge, seeds, parted)
     assert not judge.equal_moments({"train.py": flat}, case, seeds[0], parted=3)
 
 
+def test_before_curves_alone_refuse_a_program_it_runs_every_seed_that_the_reference_has_run(judge, case):
+    right = judge.judge(program("other_draws"), case, [0, 1, 2])
+    assert (right.outcome, len(right.curves)) == (Outcome.SOLVED, 5)
+    assert {curve.seed for curve in right.curves} <= set(range(8))
+    loop = "    for {} in range(cfg.steps):\n"
+    slower = (
+        loop.format("step") + "        optimizer.param_groups[0]['lr'] = cfg.lr * (0.1 if step > 14 else 1)\n"
+    )
+    late = program("other_draws")["train.py"].replace(loop.format("_"), slower)
+    wrong = judge.judge({"train.py": late}, case, [0, 1, 2])
+    assert (wrong.outcome, wrong.layers["moments"]) == (Outcome.PARTIAL, True)
+    assert sorted(curve.seed for curve in wrong.curves) == list(range(8))
+
+
 def test_one_curve_is_enough_where_a_test_fails(judge, case):
     verdict = judge.judge(program("broken"), case, SEEDS)
     assert (verdict.outcome, len(verdict.curves)) == (Outcome.UNFIXED, 1)

@@ -21,6 +21,8 @@ LONGEST_OPEN_RUN = 200  # items of a run that ends by itself
 LOWEST, HIGHEST = 1e-4, 1e3  # where logarithmic curves are clipped
 AREA_FLOOR, FINAL_FLOOR, METRIC_FLOOR = 0.005, 0.01, 0.02  # least standard deviation believed
 CURVE_LIMIT, METRIC_LIMIT, ABSURD = 3.3, 3.0, 8.0  # in standard errors
+PAIRED_DOUBT, PAIRED_LIMIT, PAIRED_ALONE = 4.6, 4.0, 6.0  # likewise, of differences on the same seeds
+FEW, ENOUGH = 5, 8  # seeds run by both, for their differences to raise a doubt and to settle it
 SAME = 1e-5  # relative difference of two probes that count as equal
 STILL = 3  # probes without a change that are no accident
 SILENT = 3.0  # standard deviations between broken and reference below which a curve says nothing
@@ -198,19 +200,26 @@ class Comparison:
 def compare(
     yours: Sequence[Curve], reference: Sequence[Curve], broken: Sequence[Curve], task: Task
 ) -> Comparison:
-    """Every curve rule at once, with the task's scale, floor and metric."""
+    """Every curve rule at once, with the task's scale, floor and metric.
+
+    Eight seeds tell poorly how much the reference varies: the mean of five right curves lies beyond 3.3
+    standard errors once in a hundred times. On seeds that the reference has run too, curves are therefore
+    also compared one by one: some that differ raise a doubt, and what all of them say together settles it.
+    """
+    pairs = _pairs(yours, reference)
     lines, ours, bad = ([curve.values for curve in group] for group in (yours, reference, broken))
-    metrics = [curve.metrics[-1] for curve in yours]
-    reference_metrics = [curve.metrics[-1] for curve in reference]
+    metrics = np.array([curve.metrics[-1] for curve in yours], dtype=np.float64)
+    usual = np.array([curve.metrics[-1] for curve in reference], dtype=np.float64)
+    least = max(METRIC_FLOOR * abs(float(usual.mean())), 1e-6)
     honest = not beats_floor(lines, task.floor)
     area = _deviation(_areas(lines, ours, task.scale), _areas(ours, ours, task.scale), AREA_FLOOR)
-    metric = _metric_deviation(metrics, reference_metrics)
+    metric = _deviation(metrics, usual, least)
     worse = -metric if task.metric_higher_is_better else metric
     share = recovery(lines, ours, bad, task.scale) if broken else None
     return Comparison(
         agrees=honest
-        and agrees(lines, ours, task.scale, high_variance=task.high_variance)
-        and (task.high_variance or abs(metric) <= METRIC_LIMIT),
+        and agrees(lines, ours, task.scale, high_variance=task.high_variance, pairs=pairs)
+        and (task.high_variance or not _differ(metrics, usual, least, METRIC_LIMIT, pairs)),
         not_worse=honest and area <= CURVE_LIMIT and worse <= CURVE_LIMIT,
         absurd=not honest or (len(reference) > 3 and not abs(area) <= ABSURD),
         moved=bool(broken) and _moved(lines, ours, bad, task.scale),
@@ -270,12 +279,24 @@ def recovery(yours: Lines, reference: Lines, broken: Lines, scale: str) -> float
     return float(np.clip(1 - missing / gap, 0.0, 1.0))
 
 
-def agrees(yours: Lines, reference: Lines, scale: str, *, high_variance: bool = False) -> bool:
-    """Whether area and final value are the reference's within 3.3 standard errors, both ways."""
+def agrees(
+    yours: Lines,
+    reference: Lines,
+    scale: str,
+    *,
+    high_variance: bool = False,
+    pairs: Sequence[int] = (),
+) -> bool:
+    """Whether area and final value are the reference's within 3.3 standard errors, both ways.
+
+    `pairs`: for each line of yours the place of the reference's line on the same seed.
+    """
     you, ours = _comparable(yours, reference, scale), _comparable(reference, reference, scale)
-    area = _deviation(you[:, 1:].mean(1), ours[:, 1:].mean(1), AREA_FLOOR)
-    final = _deviation(you[:, -3:].mean(1), ours[:, -3:].mean(1), FINAL_FLOOR)
-    return abs(area) <= CURVE_LIMIT and (high_variance or abs(final) <= CURVE_LIMIT)
+    looks = [(slice(1, None), AREA_FLOOR)] + [(slice(-3, None), FINAL_FLOOR)] * (not high_variance)
+    return not any(
+        _differ(you[:, part].mean(1), ours[:, part].mean(1), least, CURVE_LIMIT, pairs)
+        for part, least in looks
+    )
 
 
 def beats_floor(lines: Lines, floor: float | None) -> bool:
@@ -321,7 +342,26 @@ def _deviation(yours: NDArray[np.float64], ours: NDArray[np.float64], least: flo
     return float((yours.mean() - ours.mean()) / error)
 
 
-def _metric_deviation(yours: Sequence[float], reference: Sequence[float]) -> float:
-    ours = np.asarray(reference, dtype=np.float64)
-    least = max(METRIC_FLOOR * abs(float(ours.mean())), 1e-6)
-    return _deviation(np.asarray(yours, dtype=np.float64), ours, least)
+def _differ(
+    yours: NDArray[np.float64],
+    ours: NDArray[np.float64],
+    least: float,
+    limit: float,
+    pairs: Sequence[int],
+) -> bool:
+    """Whether two means differ, by the reference's spread and, where values come in pairs, by theirs."""
+    apart = not abs(_deviation(yours, ours, least)) <= limit
+    if not pairs:
+        return apart
+    gaps = yours - ours[list(pairs)]
+    far = abs(float(gaps.mean())) / (_spread(gaps, least) / math.sqrt(len(gaps)))
+    if len(pairs) == len(ours) >= ENOUGH:
+        return not far <= (PAIRED_LIMIT if apart else PAIRED_ALONE)
+    return apart or not far <= PAIRED_DOUBT
+
+
+def _pairs(yours: Sequence[Curve], reference: Sequence[Curve]) -> list[int]:
+    """The place of each one's seed among the reference's, where all are there and enough to compare."""
+    places = {curve.seed: place for place, curve in enumerate(reference)}
+    known = len(yours) >= FEW and len(reference) >= ENOUGH and all(curve.seed in places for curve in yours)
+    return [places[curve.seed] for curve in yours] if known else []

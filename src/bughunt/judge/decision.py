@@ -53,6 +53,16 @@ class Evidence:
         return bool(self.differentials) and not any(one.comparable for one in self.differentials)
 
     @property
+    def wants_more_curves(self) -> bool:
+        """Whether curves stand in for the pinned comparison, and are few or the only ones to say no."""
+        comparison = self.comparison
+        if self.share < 1 or self.pinned or comparison is None:
+            return False
+        if comparison.seeds < SEEDS_WITHOUT_PINNING:
+            return True
+        return (self.unmappable or bool(self.moments)) and not comparison.agrees
+
+    @property
     def layers(self) -> dict[str, bool]:
         """What each layer says of the program, where it was asked and can tell."""
         said: dict[str, bool | None] = {

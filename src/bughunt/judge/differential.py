@@ -191,13 +191,21 @@ def distance(yours: Value, ours: Value) -> float:
     if isinstance(ours, list | tuple):
         if not isinstance(yours, list | tuple) or len(yours) != len(ours):
             return float("inf")
+        if _are_numbers(yours) and _are_numbers(ours):
+            return _apart(array(yours), array(ours), each=True)
         return max((distance(mine, one) for mine, one in zip(yours, ours, strict=True)), default=0.0)
     if isinstance(ours, str | bool | None):
         return 0.0 if yours == ours else float("inf")
     return _apart(yours, ours)
 
 
-def _apart(yours: Value, ours: Value) -> float:
+def _are_numbers(values: Sequence[Value]) -> bool:
+    """Whether there is nothing but plain numbers, of which there may be many thousands."""
+    return {type(value) for value in values} <= {int, float}
+
+
+def _apart(yours: Value, ours: Value, *, each: bool = False) -> float:
+    """As `distance` has it; `each`: of one number after the other."""
     if not isinstance(yours, int | float | np.ndarray | torch.Tensor):
         return float("inf")
     mine, one = array(yours), array(ours)
@@ -210,7 +218,8 @@ def _apart(yours: Value, ours: Value) -> float:
         return float("inf")
     if not where.any():
         return 0.0
-    return float(np.abs(mine[where] - one[where]).max() / (1 + np.abs(one[where]).max()))
+    gaps, sizes = np.abs(mine[where] - one[where]), 1 + np.abs(one[where])
+    return float((gaps / sizes).max() if each else gaps.max() / sizes.max())
 
 
 def _equal(one: Sequence[float], other: Sequence[float]) -> bool:

@@ -185,7 +185,7 @@ class Hearing:
             self._lender.loan = Loan(named, model, self._curves[0].reported)
 
     def _measure_others(self) -> None:
-        for seed in self._curve_seeds()[1:]:
+        for seed in self._other_seeds():
             if self._stop_early and (why := settled(self._evidence())):
                 self._stopped = why
                 return
@@ -204,13 +204,17 @@ class Hearing:
         self._tell("curve", curve)
         return model
 
-    def _curve_seeds(self) -> list[int]:
-        """The given seeds, and more where curves have to stand in for the pinned comparison."""
-        pinned = bool(self._differentials) and all(one.passed for one in self._differentials)
-        if self._evidence().share < 1 or pinned or len(self._seeds) >= SEEDS_WITHOUT_PINNING:
-            return self._seeds
-        more = range(SEEDS_WITHOUT_PINNING - len(self._seeds))
-        return self._seeds + [subseed(self._seeds[0], "more", index) for index in more]
+    def _other_seeds(self) -> Iterator[int]:
+        """The rest of those given, then more as long as they are wanted: seeds that the reference has run."""
+        yield from self._seeds[1:]
+        first = self._seeds[0]
+        known = {curve.seed for curve in self._case.reference_curves}.difference(self._seeds)
+        spare = sorted(known, key=lambda seed: subseed(first, "more", seed))
+        missing = range(SEEDS_WITHOUT_PINNING - len(self._seeds) - len(spare))
+        for seed in spare + [subseed(first, "more", index) for index in missing]:
+            if not self._evidence().wants_more_curves:
+                return
+            yield seed
 
     def _decide(self) -> Verdict:
         evidence = self._evidence()
