@@ -5,10 +5,11 @@
 The reference, written otherwise, and mutants of each program are judged in turn, with every layer and each in
 fresh workers, until so many judgements were made; without a slug, of the cheapest programs that train. After
 each round a line. Exit status 1 if two judgements of one file differ in outcome, layer, score, or anything
-that a test, the pinned comparison or a curve has told.
+that a test, the pinned comparison or a curve has told, but for places in memory that the program names.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from bughunt.judge.verdict import Verdict
 
 PROGRAMS, MUTANTS = 20, 4
 SEEDS = [11, 12, 13]
+ADDRESS = re.compile(r"0x[0-9a-f]{6,}|\b1[34]\d{13}\b")  # as `repr` and as `id` have it
 
 
 @dataclass
@@ -78,11 +80,11 @@ def programs(judge: Judge, slug: str) -> Iterator[Repeated]:
 
 def told(verdict: Verdict) -> object:
     """Everything of a verdict but how long it took."""
-    tests = tuple((test.name, test.passed, test.detail) for test in verdict.tests)
+    tests = tuple((test.name, test.passed, ADDRESS.sub("…", test.detail)) for test in verdict.tests)
     curves = tuple((curve.seed, *curve.values, *curve.metrics) for curve in verdict.curves)
     seen = verdict.differential
     pinned = seen and str((seen.passed, seen.first_step, seen.deviation))
-    said = str(verdict.outcome), verdict.layer, verdict.score, verdict.detail
+    said = str(verdict.outcome), verdict.layer, verdict.score, ADDRESS.sub("…", verdict.detail)
     return *said, tests, pinned, str(curves)
 
 

@@ -18,7 +18,7 @@ def _exact(vectors, query, count):
     """Rows by the cosine, all of them sorted."""
     vectors = np.asarray(vectors)
     cosines = vectors @ query / np.sqrt((vectors * vectors).sum(axis=1) * (query @ query))
-    return sorted(range(len(vectors)), key=lambda row: (-round(cosines[row], 12), row))[:count]
+    return np.argsort(-cosines.round(12), kind="stable")[:count].tolist()
 
 
 def _rng(program, seed):
@@ -119,13 +119,13 @@ def test_looking_everywhere_is_exact(program, seed):
 
 
 def test_few_cells_hold_nearly_all_neighbours(program, seed):
-    vectors, queries = _cloud(seed, 1500), _cloud(seed + 1, 60)
+    vectors, queries = _cloud(seed, 1500), _cloud(seed + 1, 40)
     cfg = program.call("Config", keep=True, cells=30)
     index = program.call("build_index", vectors, cfg, _rng(program, seed), keep=True)
     truth, shares = [_exact(vectors, query, 10) for query in queries], []
-    for probes in (1, 3, 8):
+    for probes in (1, 3, 6):
         found = [program.call_method(index, "search", query, 10, probes)[0] for query in queries]
-        shares.append(sum(len(set(a) & set(b)) for a, b in zip(found, truth, strict=True)) / 600)
+        shares.append(sum(len(set(a) & set(b)) for a, b in zip(found, truth, strict=True)) / 400)
         assert program.call("recall", found, truth) == pytest.approx(shares[-1])
     assert shares == sorted(shares)
     assert shares[0] > 0.4

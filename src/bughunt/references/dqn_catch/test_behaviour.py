@@ -251,6 +251,16 @@ def test_the_memory_keeps_the_newest_rows_and_nothing_else(program, seed):
     assert counts.min() > 15
 
 
+def test_training_remembers_as_many_rows_as_it_is_told(program, task, seed):
+    # One board, values that stay nil: one row in seven has a reward, and it is known for three ticks.
+    config = {**task.small, "boards": 1, "memory": 3, "first_look": 5, "batch": 99, "lr": 0.0, "steps": 7}
+    model = program.build(seed=seed, **config)
+    program.load_state(model, {n: torch.zeros_like(v) for n, v in program.state(model).items()})
+    reported = sorted(program.train(model, task.data(seed).train, seed, **config).next(7))
+    assert reported[:4] == [0.0] * 4
+    assert reported[4:] == pytest.approx([0.5 / 3] * 3, abs=0.13)
+
+
 def test_the_first_update_has_a_memory_to_look_into(program, task, seed):
     # Random play in which all values are nil: targets are the rewards alone, so the loss tells their share.
     config = {**task.small, "boards": 200, "first_look": 20, "batch": 3000, "steps": 1}

@@ -263,13 +263,13 @@ def test_the_area_is_the_share_of_pairs_in_order(program, seed):
 
 def test_cross_validation_finds_nothing_where_there_is_nothing(program, seed):
     rng = torch.Generator().manual_seed(seed)
-    given = _table(seed, 1600)
-    given["label"] = (torch.rand(1600, generator=rng) < 0.5).long()
-    given["shop"] = torch.randint(0, 400, (1600,), generator=rng)  # many small shops invite to learn by heart
-    cfg = program.call("Config", keep=True, steps=60, folds=3)
+    given = _table(seed, 1200)
+    given["label"] = (torch.rand(1200, generator=rng) < 0.5).long()
+    given["shop"] = torch.randint(0, 300, (1200,), generator=rng)  # many small shops invite to learn by heart
+    cfg = program.call("Config", keep=True, steps=40, folds=3)
     areas = program.call("cross_validate", given, cfg, _generator(program, seed))
     assert len(areas) == 3
-    assert abs(statistics.fmean(areas) - 0.5) <= 0.07
+    assert abs(statistics.fmean(areas) - 0.5) <= 0.08
 
 
 def test_cross_validation_judges_rows_that_were_kept_apart(program, seed):
@@ -279,7 +279,7 @@ def test_cross_validation_judges_rows_that_were_kept_apart(program, seed):
     given["shop"] = torch.cat([torch.arange(300) // 2, torch.arange(1000, 1300)])
     coins = (torch.rand(600, generator=rng) < 0.5).long()
     given["label"] = torch.where(torch.arange(600) < 300, coins[given["shop"] % 300], coins)
-    cfg = program.call("Config", keep=True, steps=60, smoothing=1.0, folds=3)
+    cfg = program.call("Config", keep=True, steps=40, smoothing=1.0, folds=3)
     areas = program.call("cross_validate", given, cfg, _generator(program, seed))
     assert 0.55 <= statistics.fmean(areas) <= 0.86
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from bughunt.references.copies import copy_of
 from bughunt.references.slope import slope_of_report
 from bughunt.references.vae_digits.task import LATENT, negative_elbo
 
@@ -22,9 +23,7 @@ def _run(program, task, seed, model=None, **config):
 def _copy(program, task, seed):
     """A model of its own with the weights that a short run has left, and the data."""
     learnt, _, data = _run(program, task, seed)
-    model = program.build(seed=seed, **task.small)
-    program.load_state(model, program.state(learnt))
-    return model, data
+    return copy_of(program, learnt, seed, **task.small), data
 
 
 def _noise(seed, count=40):
