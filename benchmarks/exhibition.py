@@ -6,6 +6,7 @@ Server, pages and rules are the real ones. The clock is set back by most of an h
 verdicts are drawn from a seed instead of judged, so that an hour of play takes seconds. Needs Chromium.
 """
 
+import argparse
 import io
 import random
 import shutil
@@ -196,4 +197,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images"))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("docs/images"), metavar="FOLDER")
+    main(parser.parse_args().folder)
