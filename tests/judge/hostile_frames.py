@@ -4,11 +4,11 @@ import contextlib
 import json
 import socket
 import struct
-import time
 
 from hypothesis import strategies as st
 
 from bughunt.judge import wire
+from bughunt.judge.deadline import Deadline
 
 numbers = st.integers(-3, 9) | st.sampled_from([1 << 31, 1 << 62, 1 << 80, -1]) | st.booleans()
 leaves = (
@@ -65,7 +65,7 @@ def check(raw: bytes) -> str:
         ours.sendall(raw)
         ours.shutdown(socket.SHUT_WR)
         try:
-            value = wire.receive(theirs, time.monotonic() + 5)
+            value = wire.receive(theirs, Deadline(5))
         except wire.MalformedError:
             return "refused"
         except EOFError:

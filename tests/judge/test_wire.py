@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from bughunt.judge import wire
+from bughunt.judge.deadline import Deadline
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def crossed(value: object, *, handles: bool = False) -> object:
         sender = threading.Thread(target=wire.send_frame, args=(ours, wire.encode(value)))
         sender.start()
         try:
-            return wire.receive(theirs, time.monotonic() + 20, handles=handles)
+            return wire.receive(theirs, Deadline(20), handles=handles)
         finally:
             sender.join()
 
@@ -203,7 +204,7 @@ def test_a_hostile_frame_is_refused(raw: bytes, ends: tuple[socket.socket, socke
     sender = threading.Thread(target=ours.sendall, args=(raw,))
     sender.start()
     with pytest.raises(wire.MalformedError):
-        wire.receive(theirs, time.monotonic() + 20)
+        wire.receive(theirs, Deadline(20))
     theirs.close()
     sender.join()
 
@@ -219,7 +220,7 @@ def test_a_frame_cut_short_is_the_end_of_the_channel(
     ours.sendall(wire.encode("hello")[:-2])
     ours.close()
     with pytest.raises(EOFError):
-        wire.receive(theirs, time.monotonic() + 20)
+        wire.receive(theirs, Deadline(20))
 
 
 def test_a_byte_now_and_then_does_not_extend_the_deadline(
@@ -238,7 +239,7 @@ def test_a_byte_now_and_then_does_not_extend_the_deadline(
     sender.start()
     started = time.monotonic()
     with pytest.raises(TimeoutError):
-        wire.receive(theirs, time.monotonic() + 0.3)
+        wire.receive(theirs, Deadline(0.3))
     assert time.monotonic() - started < 2
     stop.set()
     sender.join()

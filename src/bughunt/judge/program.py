@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from bughunt.errors import BughuntError
 from bughunt.judge import wire
+from bughunt.judge.deadline import Deadline
 from bughunt.judge.limits import Limits
 from bughunt.judge.zygote import Launcher, Process
 from bughunt.task import Model
@@ -186,7 +187,7 @@ class RemoteProgram:
         forget = [self.forgotten.pop() for _ in range(len(self.forgotten))]
         frame = wire.encode({"id": number, "op": operation, "forget": forget, "with": arguments})
         started = time.monotonic()
-        deadline = started + min(self.process.limits.reply_seconds, self.patience)
+        deadline = Deadline(min(self.process.limits.reply_seconds, self.patience))
         try:
             wire.send_frame(self.process.channel, frame, deadline)
             reply = wire.receive(self.process.channel, deadline)

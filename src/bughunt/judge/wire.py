@@ -10,13 +10,15 @@ import json
 import math
 import socket
 import struct
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+
+from bughunt.judge.deadline import Deadline
 
 MAX_HEADER, MAX_BLOBS, MAX_BLOB_COUNT = 4 << 20, 256 << 20, 8192
 MAX_DEPTH, MAX_NODES, MAX_DIMENSIONS = 24, 100_000, 16
@@ -146,13 +148,13 @@ def plain_scalar(scalar: np.generic) -> object:
     return value
 
 
-def send_frame(sock: socket.socket, frame: bytes, deadline: float | None = None) -> None:
-    """Send an encoded value; the deadline, in monotonic seconds, is for all of it."""
-    sock.settimeout(remaining(deadline))
+def send_frame(sock: socket.socket, frame: bytes, deadline: Deadline | None = None) -> None:
+    """Send an encoded value; the deadline is for all of it."""
+    sock.settimeout(deadline.remaining() if deadline else None)
     sock.sendall(frame)
 
 
-def receive(sock: socket.socket, deadline: float | None = None, *, handles: bool = False) -> object:
+def receive(sock: socket.socket, deadline: Deadline | None = None, *, handles: bool = False) -> object:
     """The next value; the deadline is for the whole frame, a byte now and then does not extend it."""
     return read_frame(lambda size: receive_exactly(sock, size, deadline), handles=handles)
 
@@ -197,25 +199,18 @@ def read_frame(take: Callable[[int], bytearray], *, handles: bool = False) -> ob
         raise MalformedError(f"value: {type(error).__name__}") from None
 
 
-def receive_exactly(sock: socket.socket, size: int, deadline: float | None) -> bytearray:
+def receive_exactly(sock: socket.socket, size: int, deadline: Deadline | None) -> bytearray:
     received = bytearray(size)
     view, filled = memoryview(received), 0
+    if deadline is None:
+        sock.settimeout(None)
     while filled < size:
-        sock.settimeout(remaining(deadline))
-        count = sock.recv_into(view[filled:])
+        take = partial(sock.recv_into, view[filled:])
+        count = deadline.wait(sock, take) if deadline else take()
         if not count:
             raise EOFError("channel closed")
         filled += count
     return received
-
-
-def remaining(deadline: float | None) -> float | None:
-    if deadline is None:
-        return None
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    return left
 
 
 class Unpacker:
