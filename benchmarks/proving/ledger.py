@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 JUDGE = ROOT / "src" / "bughunt" / "judge"
 DECIDING = (
     "battery",
+    "comparison",
     "curves",
     "decision",
     "differential",

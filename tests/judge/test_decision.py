@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bughunt.judge.curves import Comparison
+from bughunt.judge.comparison import Comparison
 from bughunt.judge.decision import Evidence, decide, score
 from bughunt.judge.verdict import Differential, Outcome, TestResult
 

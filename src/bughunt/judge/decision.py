@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bughunt.judge.curves import Comparison
+from bughunt.judge.comparison import Comparison
 from bughunt.judge.verdict import Differential, Outcome, TestResult
 
 SEEDS_WITHOUT_PINNING = 5

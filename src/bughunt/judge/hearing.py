@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bughunt.judge.case import Case, Files, OnEvent
+from bughunt.judge.comparison import Comparison, compare, same_training, stands_still
 from bughunt.judge.copying import change, pasted
-from bughunt.judge.curves import Comparison, compare, measure, same_training, stands_still, trained
+from bughunt.judge.curves import measure, trained
 from bughunt.judge.decision import SEEDS_WITHOUT_PINNING, Evidence, decide, score, settled
 from bughunt.judge.lending import Lender, Loan
 from bughunt.judge.pinning import subseed
