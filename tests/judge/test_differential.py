@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bughunt.judge.differential import distance, pinned_differential, yardstick
-from bughunt.judge.mapping import map_names
+from bughunt.judge.mapping import map_names, mappings
 from bughunt.judge.moments import equal_clouds, equal_moments
 from bughunt.judge.pinning import pin
 from bughunt.judge.program import open_program
@@ -226,6 +226,18 @@ def test_names_map_by_name_then_by_order_and_shape():
     assert map_names(ours, shapes(a=(3, 2), b=(2, 3), c=4), ours) is None
     tied = shapes(a=(2, 3))
     assert map_names(tied, shapes(a=(2, 3), b=(2, 3)), ours) == {"a": "a", "b": "b"}
+
+
+def test_what_stands_in_one_module_is_mapped_together():
+    def block(name, inputs, *order):
+        sizes = {"linear": (5, inputs), "norm": (5,)}
+        parts = [(part, kind) for part in order for kind in ("weight", "bias")]
+        return {f"{name}.{p}.{k}": torch.zeros(sizes[p] if k == "weight" else 5) for p, k in parts}
+
+    ours = block("blocks.0", 7, "linear", "norm") | block("blocks.1", 5, "linear", "norm")
+    theirs = block("second", 5, "norm", "linear") | block("first", 7, "norm", "linear")
+    expected = {name: name.replace("second", "blocks.1").replace("first", "blocks.0") for name in theirs}
+    assert expected in mappings(ours, theirs, ours)
 
 
 def test_a_distance_between_answers_is_relative_and_strict_about_their_kind():

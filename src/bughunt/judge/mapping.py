@@ -23,18 +23,19 @@ def mappings(
 ) -> list[dict[str, str]]:
     """Candidate's name -> reference's name, in every way that is worth a try; none where shapes do not fit.
 
-    Equal names first, then what is left over where the shapes agree: in order, and by likeness of the names.
-    A candidate that has untied what the reference ties has one tensor more, which the reference's state knows
-    by name.
+    Equal names first, then what is left over where the shapes agree: in order, by likeness of the names, and
+    by the modules that tensors are in. A candidate that has untied what the reference ties has a tensor more,
+    which the reference's state knows by name.
     """
     names = {name: name for name in offered if name in all_wanted}
     left = [name for name in wanted if name not in names]
     open_ = [name for name in offered if name not in names]
     if len(left) != len(open_):
         return []
-    ways = [names | _paired(open_, left, offered, wanted, alike) for alike in (_first, _most_alike)]
-    fitting = [way for way in ways if _fit(way, offered, all_wanted)]
-    return fitting[:1] if fitting[1:] == fitting[:1] else fitting
+    ways = [_paired(open_, left, offered, wanted, alike) for alike in (_first, _most_alike)]
+    ways.append(_by_modules(open_, left, offered, wanted))
+    fitting = [names | way for way in ways if _fit(names | way, offered, all_wanted)]
+    return [way for place, way in enumerate(fitting) if way not in fitting[:place]]
 
 
 def map_names(
@@ -59,6 +60,39 @@ def _paired(
         pairs[name] = choose(name, same or waiting)
         waiting.remove(pairs[name])
     return pairs
+
+
+def _by_modules(
+    mine: Sequence[str], theirs: Sequence[str], offered: Mapping[str, Value], wanted: Mapping[str, Value]
+) -> dict[str, str]:
+    """Pairs of equal shape, those with the fewest choices first: where one went, its neighbours go too."""
+    waiting, open_ = list(theirs), list(mine)
+    pairs: dict[str, str] = {}
+    modules: dict[str, str] = {}
+    while open_:
+        choices = {
+            name: [other for other in waiting if _shape(wanted[other]) == _shape(offered[name])]
+            for name in open_
+        }
+        name = min(open_, key=lambda name: len(choices[name]))
+        near = {other: _neighbours(name, other, modules) for other in choices[name] or waiting}
+        pairs[name] = _most_alike(name, [other for other in near if near[other] == max(near.values())])
+        modules |= zip(_modules_of(name), _modules_of(pairs[name]), strict=False)
+        waiting.remove(pairs[name])
+        open_.remove(name)
+    return pairs
+
+
+def _modules_of(name: str) -> list[str]:
+    """`blocks.0.linear`, `blocks.0` and `blocks` of `blocks.0.linear.weight`."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
+
+
+def _neighbours(name: str, other: str, modules: Mapping[str, str]) -> int:
+    """How many modules around a tensor are known as those around another one, less those known otherwise."""
+    around = zip(_modules_of(name), _modules_of(other), strict=False)
+    return sum(1 if modules[mine] == theirs else -1 for mine, theirs in around if mine in modules)
 
 
 def _first(_name: str, others: Sequence[str]) -> str:

@@ -338,6 +338,25 @@ def test_the_weights_kept_are_the_averaged_ones(program: Program, seed: int, dec
         torch.testing.assert_close(kept[name], expected, atol=1e-6, rtol=1e-5)
 
 
+def test_the_moving_average_looks_back_over_about_twenty_updates(program: Program, seed: int) -> None:
+    cfg = {**SMALL, "evaluate_every": 8}
+    model = program.build(seed=seed, **cfg)
+    run, states = program.train(model, glyphs(ROWS, seed), seed, **cfg), [program.state(model)]
+    for _ in range(8):
+        run.next()
+        states.append(program.state(model))
+    run.next()
+    kept, name = program.state(model), program.parameters(model)[0]
+
+    def off(decay: float) -> float:
+        slow = states[0][name]
+        for fast in states[1:]:
+            slow = decay * slow + (1 - decay) * fast[name]
+        return float((slow - kept[name]).norm())
+
+    assert min((0.8, 0.9, 0.95, 0.975, 0.99), key=off) == 0.95
+
+
 def test_the_best_weights_are_restored(program: Program, task: Task, seed: int) -> None:
     noise = torch.Generator().manual_seed(seed)
     rows, unseen = glyphs(ROWS, seed), glyphs(300, seed + 1)
