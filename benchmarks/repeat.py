@@ -2,13 +2,15 @@
 
     python benchmarks/repeat.py [JUDGEMENTS] [--slug SLUG ...]
 
-The reference, written otherwise, and mutants of each program are judged in turn, with every layer and each in
-fresh workers, until so many judgements were made; without a slug, of the cheapest programs that train. After
-each round a line. Exit status 1 if two judgements of one file differ in outcome, layer, score, or anything
-that a test, the pinned comparison or a curve has told, but for places in memory that the program names.
+The reference, written otherwise, the same with other draws, and mutants of each program are judged in turn,
+with every layer and each in fresh workers, until so many judgements were made; without a slug, of the
+cheapest programs that train. After each round a line. Exit status 1 if two judgements of one file differ in
+outcome, layer, score, or anything that a test, the pinned comparison or a curve has told, but for places in
+memory that the program names.
 """
 
 import argparse
+import random
 import re
 import sys
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from itertools import cycle, islice
 
 import torch
 from bughunt_mutator import enumerate_tree, mutated
+from proving.rewrites import other_draws
 
 from bughunt import references
 from bughunt.judge.case import Files
@@ -73,6 +76,9 @@ def programs(judge: Judge, slug: str) -> Iterator[Repeated]:
     case = Case(reference.task, reference.files, reference.test_path, reference_curves=curves)
     right = {**reference.files, "train.py": reference.files["train.py"] + "\n# the end\n"}
     yield Repeated(f"{slug}, right", right, case)
+    drawn = other_draws(right, random.Random(0))
+    if drawn:
+        yield Repeated(f"{slug}, other draws", drawn, case)
     mutants = enumerate_tree(reference.files)
     for one in mutants[:: max(1, len(mutants) // MUTANTS)][:MUTANTS]:
         yield Repeated(f"{slug}, {one.row}", mutated(reference.files, one), case)
