@@ -6,42 +6,67 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from bughunt.judge import wire
 from bughunt.judge.deadline import LATE, SLICE, Deadline
 
-WAITING = """
+WORKING = """
 import socket, sys
 from bughunt.judge import wire
 from bughunt.judge.deadline import Deadline
 channel = socket.socket(fileno=int(sys.argv[1]))
 deadline = Deadline(3)
-print("waiting", flush=True)
-print(wire.receive(channel, deadline))
+print("begun", flush=True)
+{act}
+print("counted in full" if deadline.spent() > 3 else "done")
 """
+RECEIVE = "assert wire.receive(channel, deadline) == 'an answer'"
+SEND = "wire.send_frame(channel, bytes(2**24), deadline)"
 
 
-@pytest.mark.parametrize("at_once", [True, False], ids=["whole", "in two parts"])
-def test_the_time_that_a_process_is_stopped_does_not_count(at_once: bool) -> None:
+@contextmanager
+def stopped_while_it_does(act: str, early: bytes = b"") -> Iterator[socket.socket]:
+    """The other end of the channel of a process that stands still for longer than it waits and goes on."""
     ours, theirs = socket.socketpair()
-    frame = wire.encode("an answer")
     with ours, theirs:
-        words = [sys.executable, "-c", WAITING, str(theirs.fileno())]
+        words = [sys.executable, "-c", WORKING.format(act=act), str(theirs.fileno())]
         with subprocess.Popen(
             words, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, text=True
-        ) as waiting:
-            assert waiting.stdout
-            assert waiting.stdout.readline() == "waiting\n"
-            if not at_once:
-                ours.send(frame[:3])
-            os.kill(waiting.pid, signal.SIGSTOP)
+        ) as working:
+            assert working.stdout
+            assert working.stdout.readline() == "begun\n"
+            ours.send(early)
+            os.kill(working.pid, signal.SIGSTOP)
             time.sleep(3 + SLICE)
-            os.kill(waiting.pid, signal.SIGCONT)
+            os.kill(working.pid, signal.SIGCONT)
             time.sleep(LATE)
-            ours.send(frame if at_once else frame[3:])
-            assert waiting.communicate(timeout=20) == ("an answer\n", None)
+            yield ours
+            assert working.communicate(timeout=20) == ("done\n", None)
+
+
+@pytest.mark.parametrize("cut", [0, 3], ids=["whole", "in two parts"])
+def test_the_time_that_a_process_is_stopped_does_not_count_while_it_receives(cut: int) -> None:
+    frame = wire.encode("an answer")
+    with stopped_while_it_does(RECEIVE, early=frame[:cut]) as channel:
+        channel.send(frame[cut:])
+
+
+def test_nor_does_it_count_while_it_sends() -> None:
+    with stopped_while_it_does(SEND) as channel:
+        assert wire.receive_exactly(channel, 2**24, Deadline(20)) == bytes(2**24)
+
+
+def test_sending_to_somebody_who_does_not_read_ends_with_the_wait() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        deadline = Deadline(SLICE + 0.2)
+        with pytest.raises(TimeoutError):
+            wire.send_frame(ours, bytes(2**24), deadline)
+        assert deadline.spent() >= SLICE + 0.2
 
 
 @pytest.mark.parametrize("seconds", [0.2, SLICE + 0.2])

@@ -18,17 +18,23 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._looked = time.monotonic()
+        self._seconds = seconds
         self._end = self._looked + seconds
 
-    def remaining(self) -> float:
-        """The seconds left; `TimeoutError` where there are none."""
+    def spent(self) -> float:
+        """The seconds that count so far, which may be more than there were to wait."""
         now = time.monotonic()
         late = now - self._looked - SLICE
         self._end += late if late > LATE else 0.0
         self._looked = now
-        if now >= self._end:
+        return self._seconds - (self._end - now)
+
+    def remaining(self) -> float:
+        """The seconds left; `TimeoutError` where there are none."""
+        left = self._seconds - self.spent()
+        if left <= 0:
             raise TimeoutError("timed out")
-        return self._end - now
+        return left
 
     def wait(self, sock: socket.socket, act: Callable[[], int]) -> int:
         """What `act` returns once the socket lets it; `TimeoutError` at the end."""

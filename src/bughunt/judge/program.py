@@ -2,7 +2,6 @@
 
 import itertools
 import signal
-import time
 import weakref
 from collections.abc import Mapping
 from types import TracebackType
@@ -64,7 +63,7 @@ class RemoteProgram:
         self.process, self.rng = process, rng
         self.requests = itertools.count(1)
         self.forgotten: list[int] = []
-        self.patience = process.limits.wall_seconds
+        self.patience = process.limits.wall_seconds  # not of those in which the machine stands still
         self.failure: ProgramError | None = None  # set once nothing more can be asked
 
     def __enter__(self) -> "RemoteProgram":
@@ -186,20 +185,18 @@ class RemoteProgram:
         number = next(self.requests)
         forget = [self.forgotten.pop() for _ in range(len(self.forgotten))]
         frame = wire.encode({"id": number, "op": operation, "forget": forget, "with": arguments})
-        started = time.monotonic()
         deadline = Deadline(min(self.process.limits.reply_seconds, self.patience))
         try:
             wire.send_frame(self.process.channel, frame, deadline)
             reply = wire.receive(self.process.channel, deadline)
         except TimeoutError:
-            waited = time.monotonic() - started
-            raise self.give_up("timeout", f"no answer within {waited:.0f} s") from None
+            raise self.give_up("timeout", f"no answer within {deadline.spent():.0f} s") from None
         except wire.MalformedError as error:
             raise self.garbage(str(error)) from None
         except (EOFError, OSError):
             raise self.post_mortem() from None
         finally:
-            self.patience -= time.monotonic() - started
+            self.patience -= deadline.spent()
         return self.understand(reply, number)
 
     def understand(self, reply: Value, number: int) -> Value:

@@ -150,8 +150,12 @@ def plain_scalar(scalar: np.generic) -> object:
 
 def send_frame(sock: socket.socket, frame: bytes, deadline: Deadline | None = None) -> None:
     """Send an encoded value; the deadline is for all of it."""
-    sock.settimeout(deadline.remaining() if deadline else None)
-    sock.sendall(frame)
+    if deadline is None:
+        sock.settimeout(None)
+    rest = memoryview(frame)
+    while rest:
+        send = partial(sock.send, rest)
+        rest = rest[deadline.wait(sock, send) if deadline else send() :]
 
 
 def receive(sock: socket.socket, deadline: Deadline | None = None, *, handles: bool = False) -> object:
