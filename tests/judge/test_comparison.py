@@ -15,17 +15,26 @@ from bughunt.judge.verdict import Curve
 TASK = runpy.run_path(str(Path(__file__).parents[1] / "verdicts" / "reference" / "task.py"))["TASK"]
 
 
-def lines(level, count=4, spread=0.02, length=13):
-    """Flat lines around a level on the logarithmic scale, evenly spread."""
-    offsets = np.linspace(-spread, spread, count)
-    return [[math.exp(math.log(level) + offset)] * length for offset in offsets]
+def around(level, spread=0.02):
+    """Natural logarithms, evenly spread around that of a level."""
+    return [math.log(level) + offset for offset in np.linspace(-spread, spread, 4)]
 
 
-def curves(level, metric=0.5, **shape):
+def lines(level, spread=0.02):
+    """Flat lines around a level."""
+    return [[math.exp(value)] * 13 for value in around(level, spread)]
+
+
+def flat(values, seeds=range(100), metric=0.5):
+    """Flat curves at these natural logarithms."""
     return [
-        Curve(seed, range(len(values)), values, (metric,))
-        for seed, values in enumerate(lines(level, **shape))
+        Curve(seed, range(13), [math.exp(value)] * 13, (metric,))
+        for seed, value in zip(seeds, values, strict=False)
     ]
+
+
+def curves(level, metric=0.5):
+    return flat(around(level), metric=metric)
 
 
 @pytest.mark.parametrize(
@@ -86,14 +95,6 @@ def test_a_worse_metric_does_not_agree():
     other = compare(curves(1.0, metric=0.9), curves(1.0), (), TASK)
     assert not other.agrees
     assert not other.not_worse
-
-
-def flat(values, seeds=range(100)):
-    """Flat curves at these natural logarithms."""
-    return [
-        Curve(seed, range(13), [math.exp(value)] * 13, (0.5,))
-        for seed, value in zip(seeds, values, strict=False)
-    ]
 
 
 def in_standard_errors(yours, usual):
