@@ -179,8 +179,8 @@ class Arena:
         ]
 
     def left_over(self) -> set[int]:
-        """Workers that have not ended three seconds later; each is told once."""
-        until = time.monotonic() + 3
+        """Workers that have not ended ten seconds later; each is told once."""
+        until = time.monotonic() + 10
         while (found := self.workers()) and time.monotonic() < until:
             time.sleep(0.02)
         self.usual |= found

@@ -64,7 +64,7 @@ def test_nothing_survives_the_death_of_the_command(tmp_path: Path, number: int) 
     finally:
         command.send_signal(number)
         command.wait()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while any(map(is_running, others)) and time.monotonic() < until:
         time.sleep(0.1)
     assert not [pid for pid in others if is_running(pid)]

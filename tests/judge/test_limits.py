@@ -54,12 +54,12 @@ def test_a_program_that_never_answers_times_out(zygote: Zygote) -> None:
     started = time.monotonic()
     error, _ = attacked(zygote, "time.sleep(1000)", reply_seconds=0.5)
     assert error.kind == "timeout"
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50
 
 
 def test_a_program_has_a_budget_for_all_answers_together(zygote: Zygote) -> None:
     text = "import time\ndef nap():\n    time.sleep(0.2)\n"
-    with open_program(zygote, {"train.py": text}, limits=Limits(wall_seconds=1)) as program:
+    with open_program(zygote, {"train.py": text}, limits=Limits(wall_seconds=3)) as program:
         with pytest.raises(ProgramError) as caught:
             [program.call("nap") for _ in range(20)]
         assert caught.value.kind == "timeout"
@@ -125,7 +125,7 @@ def test_output_without_end_is_kept_up_to_the_limit_and_counted(zygote: Zygote) 
     ],
 )
 def test_an_attack_ends_in_an_ordinary_error(zygote: Zygote, body: str, kinds: set[str]) -> None:
-    error, _ = attacked(zygote, body, reply_seconds=3)
+    error, _ = attacked(zygote, body, reply_seconds=3 if "timeout" in kinds else 20)
     assert error.kind in kinds, error
 
 
@@ -138,7 +138,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def wait_until_alone(zygote: Zygote) -> bool:
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 30
     while descendants(zygote.process.pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     return not descendants(zygote.process.pid)
@@ -166,7 +166,7 @@ def test_a_hundred_programs_leave_nothing_behind(zygote: Zygote) -> None:
     assert len(os.listdir("/proc/self/fd")) == descriptors
     assert threading.active_count() == threads
     assert wait_until_alone(zygote)
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while len(os.listdir(f"/proc/{zygote.process.pid}/fd")) > theirs and time.monotonic() < until:
         time.sleep(0.01)  # it tells the last end before it closes the pipe for that
     assert len(os.listdir(f"/proc/{zygote.process.pid}/fd")) == theirs

@@ -207,14 +207,14 @@ def test_proc_shows_the_program_alone(zygote: Zygote) -> None:
 def test_a_killed_program_has_said_what_it_has_said(zygote: Zygote) -> None:
     text = "import time\nprint('before')\ntime.sleep(1000)"
     with pytest.raises(ProgramError) as caught:
-        open_program(zygote, {"train.py": text}, limits=Limits(reply_seconds=0.7))
+        open_program(zygote, {"train.py": text}, limits=Limits(reply_seconds=2.0))
     assert (caught.value.kind, caught.value.output) == ("timeout", "before\n")
 
 
 def test_a_sleeper_uses_no_cpu_and_is_ended_by_the_clock(zygote: Zygote) -> None:
     begun = time.monotonic()
     assert refusal(zygote, "time.sleep(1000)", reply_seconds=0.5, cpu_seconds=1).kind == "timeout"
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 50
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 3.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     until = time.monotonic() + seconds
     while not condition() and time.monotonic() < until:
         time.sleep(0.02)

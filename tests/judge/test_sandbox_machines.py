@@ -183,7 +183,7 @@ def test_nothing_survives_the_zygote(launcher: Launcher, victim: int) -> None:
     ours = [program.process.zygote.process.pid, *descendants(program.process.zygote.process.pid)]
     os.kill(ours[victim], signal.SIGKILL)
     spinning.join()
-    until = time.monotonic() + 3
+    until = time.monotonic() + 30
     while any(map(is_running, ours)) and time.monotonic() < until:
         time.sleep(0.02)
     assert len(ours) >= 2

@@ -7,10 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from bughunt_leaderboard import clock
 from bughunt_leaderboard.migrate import migrate
 from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.rules import Rules
@@ -94,8 +95,14 @@ def referee(store: Store) -> Referee:
     """A competition with a round that has begun."""
     referee = Referee(store)
     referee.create("Cup", "starter", CHALLENGES, Rules(quota=1000))
-    from bughunt_leaderboard import clock
-
     now = clock.now()
     referee.set_round("host", "Round 1", now - HOUR, now + HOUR, list(CHALLENGES))
     return referee
+
+
+@pytest.fixture
+def put_forward(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Puts the clock that the referee looks at forward by so many milliseconds."""
+    ahead, real = [0], clock.now
+    monkeypatch.setattr(clock, "now", lambda: real() + sum(ahead))
+    return ahead.append

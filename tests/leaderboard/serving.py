@@ -54,7 +54,7 @@ class Server:
 
     def caught_up(self, client: httpx.Client) -> None:
         """Wait until the server has seen the newest event."""
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while client.get("/healthz").json()["seq"] < self.referee.store.last():
             assert time.monotonic() < until
             time.sleep(0.02)

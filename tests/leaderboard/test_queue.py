@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from bughunt_leaderboard.queue import TRIES, Queue
 from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.schema import JOBS, VERDICTS
 from bughunt_leaderboard.store import Store
-from teams import join
+from teams import HOUR, join
 
 SAID = {"score": 100.0, "changed": 1}
 
@@ -23,24 +24,28 @@ def send(referee: Referee, person: Person, key: str, challenge: str = "bh-000001
     return referee.submit(person, challenge, {"train.py": f"# {key}\n"}, key)
 
 
-def test_a_claimed_job_is_nobody_elses_until_its_lease_runs_out(referee: Referee) -> None:
+def test_a_claimed_job_is_nobody_elses_until_its_lease_runs_out(
+    referee: Referee, put_forward: Callable[[int], None]
+) -> None:
     send(referee, join(referee, "Red"), "one")
-    queue = Queue(referee.store, lease=200)
+    queue = Queue(referee.store, lease=HOUR)
     first = queue.claim("a")
     assert first is not None
     assert queue.claim("b") is None
-    time.sleep(0.25)
+    put_forward(HOUR)
     second = queue.claim("b")
     assert second is not None
     assert (second.job, second.fence) == (first.job, first.fence + 1)
 
 
-def test_a_verdict_under_an_old_fence_is_refused_and_audited(referee: Referee) -> None:
+def test_a_verdict_under_an_old_fence_is_refused_and_audited(
+    referee: Referee, put_forward: Callable[[int], None]
+) -> None:
     send(referee, join(referee, "Red"), "one")
-    queue = Queue(referee.store, lease=50)
+    queue = Queue(referee.store, lease=HOUR)
     stale = queue.claim("slow")
     assert stale is not None
-    time.sleep(0.1)
+    put_forward(HOUR)
     fresh = queue.claim("quick")
     assert fresh is not None
     assert not queue.renew(stale)
@@ -53,13 +58,13 @@ def test_a_verdict_under_an_old_fence_is_refused_and_audited(referee: Referee) -
     assert referee.store.broken_link() is None
 
 
-def test_a_renewed_lease_is_kept(referee: Referee) -> None:
+def test_a_renewed_lease_is_kept(referee: Referee, put_forward: Callable[[int], None]) -> None:
     send(referee, join(referee, "Red"), "one")
-    queue = Queue(referee.store, lease=300)
+    queue = Queue(referee.store, lease=HOUR)
     lease = queue.claim("a")
     assert lease is not None
     for _ in range(4):
-        time.sleep(0.1)
+        put_forward(HOUR // 3)
         assert queue.renew(lease, "step 3")
     assert queue.claim("b") is None
     assert queue.place(lease.submission) == ("leased", 0, "step 3")
