@@ -9,8 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from bughunt.bugsets.sealed import Sealed
+
+# The same examples every time, and no limit on how long one takes: a machine may stand still.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("steady")
 
 BROKEN = """\
 RATE = 10.0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hostile_frames import check, frames
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bughunt.judge import wire
@@ -243,8 +243,7 @@ def test_a_byte_now_and_then_does_not_extend_the_deadline(
 
 
 @pytest.mark.attack
-@seed(2024)
-@settings(max_examples=1500, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1500, suppress_health_check=list(HealthCheck))
 @given(frames)
 def test_whatever_arrives_is_a_value_a_refusal_or_the_end(raw: bytes) -> None:
     assert check(raw) in ("a value", "refused", "cut short")

@@ -153,7 +153,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS, st.randoms(use_true_random=False))
 def test_the_fold_agrees_with_a_count_from_nothing(
     steps: list[tuple[int, str, str | None]], random: object
@@ -171,7 +171,7 @@ def test_the_fold_agrees_with_a_count_from_nothing(
         assert (row.points, row.penalty) == (points, penalty)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(STEPS, st.integers(0, 40))
 def test_a_board_as_of_a_moment_is_the_board_that_stood_then(
     steps: list[tuple[int, str, str | None]], cut: int
@@ -224,7 +224,7 @@ def play(log: Log, acts: Sequence[tuple[str, int, str, str]]) -> None:
             log.add(kind, minute, submission=one, why="same file")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ACTS)
 def test_a_board_that_is_looked_at_all_the_time_is_the_board_that_is_looked_at_once(
     acts: list[tuple[str, int, str, str]],
@@ -238,7 +238,7 @@ def test_a_board_that_is_looked_at_all_the_time_is_the_board_that_is_looked_at_o
     assert board.solutions() == log.board.solutions()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(ACTS, ACTS)
 def test_what_everybody_sees_of_a_frozen_board_is_what_stood_when_it_froze(
     before: list[tuple[str, int, str, str]], after: list[tuple[str, int, str, str]]

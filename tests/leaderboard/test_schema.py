@@ -42,7 +42,7 @@ def answers(operation: schemathesis.APIOperation) -> int:
     """Send what the description allows and what it does not, with no token, a team's and an admin's."""
     sent = 0
 
-    @settings(max_examples=9, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=9, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())
     def answered(case: schemathesis.Case) -> None:
         nonlocal sent

@@ -46,7 +46,7 @@ def text_of(path: Path) -> str:
     return path.read_bytes().decode("utf-8")
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30)
 @given(st.deferred(lambda: st.sampled_from(files())), st.sampled_from(sorted(FRAMES)))
 def test_every_mutant_of_a_real_file_parses_differs_and_can_be_taken_back(path: Path, frame: str) -> None:
     text = FRAMES[frame](text_of(path))
@@ -62,7 +62,7 @@ def test_every_mutant_of_a_real_file_parses_differs_and_can_be_taken_back(path: 
             assert revert(changed, mutant.edits).encode() == text.encode()
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, database=None)
+@settings(max_examples=12)
 @given(st.deferred(lambda: st.sampled_from(files())), st.randoms(use_true_random=False))
 def test_statements_of_a_real_file_are_taken_out_and_put_back(path: Path, rng: Random) -> None:
     text = text_of(path)
