@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 SHAPE = st.lists(st.integers(1, 4), max_size=4).map(tuple)
 AXIS = st.integers(-5, 5)
-EXAMPLES = settings(max_examples=150, deadline=None)
+EXAMPLES = settings(max_examples=150)
 
 
 def outcome(work: Callable[[], object]) -> object:
