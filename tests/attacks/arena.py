@@ -16,10 +16,11 @@ import platform
 import runpy
 import shutil
 import sys
-import time
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from processes import descendants, wait_until
 
 from bughunt.judge.judge import Case, Judge
 from bughunt.judge.limits import Limits
@@ -180,25 +181,13 @@ class Arena:
 
     def left_over(self) -> set[int]:
         """Workers that have not ended ten seconds later; each is told once."""
-        until = time.monotonic() + 10
-        while (found := self.workers()) and time.monotonic() < until:
-            time.sleep(0.02)
+        wait_until(lambda: not self.workers(), seconds=10)
+        found = self.workers()
         self.usual |= found
         return found
 
     def workers(self) -> set[int]:
         return set(descendants(os.getpid())) - self.usual
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """Processes below one, parents first."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return
-    yield from map(int, children)
-    for child in children:
-        yield from descendants(int(child))
 
 
 def traces() -> Iterator[str]:

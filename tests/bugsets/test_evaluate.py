@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from processes import descendants, is_running, wait_until
 
 from bughunt import references
 from bughunt.bugsets.evaluate import Job
@@ -26,29 +26,6 @@ if __name__ == "__main__":
 """
 
 
-def everything_below(pid: int) -> set[int]:
-    found: set[int] = set()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found |= {child} | everything_below(child)
-    return found
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-
-
-def wait_for_workers(pid: int, count: int) -> set[int]:
-    """The pool's process, its resource tracker, the zygote and its worker, once they are all there."""
-    until = time.monotonic() + 120
-    while len(found := everything_below(pid)) < count and time.monotonic() < until:
-        time.sleep(0.2)
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["terminated", "killed"])
 def test_nothing_survives_the_death_of_the_command(tmp_path: Path, number: int) -> None:
@@ -59,15 +36,13 @@ def test_nothing_survives_the_death_of_the_command(tmp_path: Path, number: int) 
     environment = os.environ | {"TMPDIR": str(scratch), "XDG_CACHE_HOME": str(tmp_path)}
     command = subprocess.Popen([sys.executable, str(script)], env=environment)
     try:
-        others = wait_for_workers(command.pid, 4)
-        assert len(others) >= 4
+        # the pool's process, its resource tracker, the zygote and its worker
+        assert wait_until(lambda: len([*descendants(command.pid)]) >= 4)
+        others = [*descendants(command.pid)]
     finally:
         command.send_signal(number)
         command.wait()
-    until = time.monotonic() + 30
-    while any(map(is_running, others)) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not [pid for pid in others if is_running(pid)]
+    assert wait_until(lambda: not any(map(is_running, others)))
     assert not list(scratch.glob("bughunt-*"))
 
 

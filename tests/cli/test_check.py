@@ -1,13 +1,13 @@
 """Check and submit through the real judge, on one reference program with one line deleted."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from processes import descendants, is_running, wait_until
 
 from bughunt import references
 from bughunt.judge.judge import Judge
@@ -99,38 +99,15 @@ def test_ctrl_c_stops_the_check_counts_nothing_and_leaves_no_process(shell, judg
         text=True,
         start_new_session=True,
     )
-    time.sleep(12)
-    assert running.poll() is None
-    children = descendants(running.pid)
+    assert wait_until(lambda: len([*descendants(running.pid)]) >= 2)
+    time.sleep(5)  # from a fence without a program to a program that sleeps
+    children = [*descendants(running.pid)]
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "not counted" in said
     assert "Traceback" not in said
-    assert not [pid for pid in children if alive(pid)]
+    assert wait_until(lambda: not any(map(is_running, children)), seconds=5)
     assert shell("status", "--json").json["state"] == "started"
     log = (shell.here / "hunt" / ".bughunt" / "log.jsonl").read_text()
     assert "check" not in [json.loads(line)["event"] for line in log.splitlines()]
-
-
-def descendants(pid: int) -> list[int]:
-    found, at = [], [pid]
-    while at:
-        parent = at.pop()
-        try:
-            with open(f"/proc/{parent}/task/{parent}/children") as file:
-                children = [int(word) for word in file.read().split()]
-        except FileNotFoundError:
-            children = []
-        found += children
-        at += children
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except (ProcessLookupError, FileNotFoundError):
-        return False

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import descendants, open_files, wait_until
 
 from bughunt.judge.limits import Limits
 from bughunt.judge.program import ProgramError, RemoteProgram, open_program
@@ -129,21 +130,6 @@ def test_an_attack_ends_in_an_ordinary_error(zygote: Zygote, body: str, kinds: s
     assert error.kind in kinds, error
 
 
-def descendants(pid: int) -> set[int]:
-    found: set[int] = set()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found |= {child} | descendants(child)
-    return found
-
-
-def wait_until_alone(zygote: Zygote) -> bool:
-    deadline = time.monotonic() + 30
-    while descendants(zygote.process.pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not descendants(zygote.process.pid)
-
-
 @pytest.mark.attack
 @pytest.mark.parametrize(
     "start",
@@ -154,22 +140,20 @@ def test_what_a_program_starts_ends_with_it(zygote: Zygote, start: str) -> None:
     body = f"if os.fork() == 0:\n    {start}\n    time.sleep(1000)\ntime.sleep(0.2)\nos._exit(0)"
     error, _ = attacked(zygote, body)
     assert error.kind == "exit"
-    assert wait_until_alone(zygote)
+    assert wait_until(lambda: not [*descendants(zygote.process.pid)])
 
 
 def test_a_hundred_programs_leave_nothing_behind(zygote: Zygote) -> None:
-    descriptors = len(os.listdir("/proc/self/fd"))
-    threads, theirs = threading.active_count(), len(os.listdir(f"/proc/{zygote.process.pid}/fd"))
+    ours, theirs = open_files(os.getpid()), open_files(zygote.process.pid)
+    threads = threading.active_count()
     for number in range(100):
         with open_program(zygote, {"train.py": HONEST}) as program:
             assert program.call("double", number) == 2 * number
-    assert len(os.listdir("/proc/self/fd")) == descriptors
-    assert threading.active_count() == threads
-    assert wait_until_alone(zygote)
-    until = time.monotonic() + 30
-    while len(os.listdir(f"/proc/{zygote.process.pid}/fd")) > theirs and time.monotonic() < until:
-        time.sleep(0.01)  # it tells the last end before it closes the pipe for that
-    assert len(os.listdir(f"/proc/{zygote.process.pid}/fd")) == theirs
+    assert open_files(os.getpid()) <= ours
+    assert threading.active_count() <= threads
+    assert wait_until(lambda: not [*descendants(zygote.process.pid)])
+    # it tells the last end before it closes the pipe for that
+    assert wait_until(lambda: open_files(zygote.process.pid) <= theirs)
     assert [path.name for path in zygote.folder.iterdir()] == ["messages"]
 
 

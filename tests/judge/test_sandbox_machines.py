@@ -8,11 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import descendants, is_running, wait_until
 
 from bughunt.errors import MachineError
 from bughunt.judge import folders
@@ -140,20 +140,6 @@ def test_a_gpu_has_no_fence_and_says_so() -> None:
 # --- the end of everything ---
 
 
-def descendants(pid: int) -> list[int]:
-    found: list[int] = []
-    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
-        found += [child, *descendants(child)]
-    return found
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-
-
 WAYS = ["S0", "S1", "S2", *(["bubblewrap"] if shutil.which("bwrap") else [])]
 
 
@@ -183,11 +169,8 @@ def test_nothing_survives_the_zygote(launcher: Launcher, victim: int) -> None:
     ours = [program.process.zygote.process.pid, *descendants(program.process.zygote.process.pid)]
     os.kill(ours[victim], signal.SIGKILL)
     spinning.join()
-    until = time.monotonic() + 30
-    while any(map(is_running, ours)) and time.monotonic() < until:
-        time.sleep(0.02)
     assert len(ours) >= 2
-    assert not [pid for pid in ours if is_running(pid)]
+    assert wait_until(lambda: not any(map(is_running, ours))), list(filter(is_running, ours))
     assert set(filter(is_running, descendants(os.getpid()))) <= known
     program.close()
 

@@ -64,7 +64,7 @@ def browser() -> Iterator["webdriver.Chrome"]:
     driver.service.stop()
 
 
-def patient(browser: "webdriver.Chrome", seconds: float = 20) -> "WebDriverWait":
+def patient(browser: "webdriver.Chrome", seconds: float = 60) -> "WebDriverWait":
     """Waits out the moments in which the page replaces a part and there is nothing to read."""
     from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
