@@ -1,4 +1,4 @@
-"""The processes of a test: who is below whom, and waiting for them."""
+"""Other processes: who is below whom, and waiting for what they do."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -36,5 +36,5 @@ def wait_until(condition: Callable[[], object], seconds: float = 120.0) -> bool:
     """Whether it holds in the end; long enough for a machine that stands still for a while."""
     until = time.monotonic() + seconds
     while not (holds := condition()) and time.monotonic() < until:
-        time.sleep(0.02)
+        time.sleep(0.05)
     return bool(holds)

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from bughunt_leaderboard.migrate import migrate
 from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.rules import Rules
 from bughunt_leaderboard.store import Store
+from processes import wait_until
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside this one
 
@@ -64,9 +64,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )
     try:
         ready = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
-        until = time.monotonic() + 60
-        while subprocess.run(ready, check=False).returncode and time.monotonic() < until:
-            time.sleep(0.1)
+        assert wait_until(lambda: subprocess.run(ready, check=False).returncode == 0)
         yield f"postgresql+psycopg://bughunt@127.0.0.1:{port}/"
     finally:
         server.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept

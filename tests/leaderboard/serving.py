@@ -1,7 +1,6 @@
 """A real server on a port of its own, in a thread, and people who talk to it."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.rules import Rules
 from bughunt_leaderboard.store import Store
 from fastapi import FastAPI
+from processes import wait_until
 
 from bughunt.bugsets import library
 
@@ -54,10 +54,7 @@ class Server:
 
     def caught_up(self, client: httpx.Client) -> None:
         """Wait until the server has seen the newest event."""
-        until = time.monotonic() + 30
-        while client.get("/healthz").json()["seq"] < self.referee.store.last():
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        assert wait_until(lambda: client.get("/healthz").json()["seq"] >= self.referee.store.last())
 
 
 @contextmanager
@@ -73,10 +70,7 @@ def serving(
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    until = time.monotonic() + 30
-    while not server.started:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    assert wait_until(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
     store = Store(made.database)
     try:

@@ -10,6 +10,7 @@ from bughunt_leaderboard.host import Plan, prepare
 from bughunt_leaderboard.pool import Pool, tailor
 from bughunt_leaderboard.rules import Rules
 from bughunt_leaderboard.warmup import WARM_UP, warm_up
+from processes import wait_until
 from serving import Server, serving
 from small import CHALLENGE, small_set
 
@@ -34,9 +35,7 @@ def judged_soon(server: Server, outcome: str) -> threading.Thread:
     """Give the next submission a verdict, once it is there."""
 
     def judge() -> None:
-        until = time.monotonic() + 20
-        while not server.referee.queue.length() and time.monotonic() < until:
-            time.sleep(0.02)
+        wait_until(server.referee.queue.length)
         server.judge(outcome)
 
     thread = threading.Thread(target=judge)
@@ -132,8 +131,6 @@ def test_the_texts_of_the_invited_are_made_before_they_ask(tmp_path: Path) -> No
     )  # fmt: skip
     folder, _ = prepare(plan)
     with Pool(tailor(folder.path)):
-        until = time.monotonic() + 120
-        while len(list(folder.path.glob("variants/*/*.json"))) < 4 and time.monotonic() < until:
-            time.sleep(0.2)
+        assert wait_until(lambda: len(list(folder.path.glob("variants/*/*.json"))) >= 4)
     made = {path.relative_to(folder.path / "variants") for path in folder.path.glob("variants/*/*.json")}
     assert {str(path) for path in made} == {f"{n}/{id_}.json" for n in (1, 2) for id_ in (CHALLENGE, WARM_UP)}

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +18,7 @@ from bughunt_leaderboard.pool import Pool, ray
 from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.rules import Rules
 from bughunt_leaderboard.store import Store
+from processes import wait_until
 
 from bughunt.bugsets import library
 from bughunt.judge.sandbox.fence import Tier
@@ -42,16 +42,12 @@ def competition(tmp_path: Path) -> Iterator[tuple[Folder, Referee]]:
 
 
 def wait(referee: Referee, number: int) -> str:
-    until = time.monotonic() + SECONDS
-    while not (outcome := referee.fresh().submissions[number].outcome) and time.monotonic() < until:
-        time.sleep(0.5)
-    return outcome
+    wait_until(lambda: referee.fresh().submissions[number].outcome, SECONDS)
+    return referee.fresh().submissions[number].outcome
 
 
 def leased(referee: Referee, number: int) -> None:
-    until = time.monotonic() + SECONDS
-    while referee.queue.place(number)[0] == "waiting" and time.monotonic() < until:
-        time.sleep(0.2)
+    assert wait_until(lambda: referee.queue.place(number)[0] != "waiting", SECONDS)
 
 
 def test_who_does_not_ask_for_ray_never_loads_it() -> None:

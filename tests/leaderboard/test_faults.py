@@ -20,6 +20,7 @@ from bughunt_leaderboard.refusals import RefusedError, UnknownError
 from bughunt_leaderboard.rules import Rules
 from bughunt_leaderboard.worker import Worker
 from databases import fresh_database
+from processes import wait_until
 from serving import CHALLENGE, Server, serving
 from small import small_set
 from teams import join
@@ -229,9 +230,7 @@ def test_a_worker_whose_database_fails_waits_until_it_does_not(tmp_path: Path) -
         connection.exec_driver_sql("ALTER TABLE gone RENAME TO job")
     referee = Referee(worker.store)
     number = referee.submit(referee.join(invites["Red"], "ada")[1], CHALLENGE, PROGRAM, "k")
-    until = time.monotonic() + 30
-    while not referee.fresh().submissions[number].outcome and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: referee.fresh().submissions[number].outcome)
     worker.stop()
     thread.join(30)
     assert referee.fresh().submissions[number].outcome == "UNFIXED"

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from bughunt_leaderboard.events import Kind
 from bughunt_leaderboard.folder import Folder
 from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.store import Store
+from processes import wait_until
 
 from bughunt import references
 from bughunt.bugsets import library
@@ -86,15 +86,15 @@ def hosted(tmp_path: Path) -> Iterator[Hosted]:
 
 
 def _wait_for(url: str, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
+    def answers() -> bool:
         assert process.poll() is None, process.communicate()[1]
         try:
             with urllib.request.urlopen(f"{url}/healthz", timeout=5):
-                return
+                return True
         except OSError:
-            time.sleep(0.2)
-    raise TimeoutError(url)
+            return False
+
+    assert wait_until(answers), url
 
 
 def test_a_team_joins_sends_a_wrong_and_a_right_file_and_is_on_the_board(hosted: Hosted) -> None:
@@ -127,14 +127,10 @@ def test_a_worker_that_is_killed_while_it_judges_costs_nothing(hosted: Hosted) -
     person = referee.person(_token(hosted.home / "Red"))
     program = library.find_challenge(CHALLENGE).program()
     number = referee.submit(person, CHALLENGE, program, "k")
-    until = time.monotonic() + 60
-    while referee.queue.place(number)[0] != "leased" and time.monotonic() < until:
-        time.sleep(0.05)
+    assert wait_until(lambda: referee.queue.place(number)[0] == "leased")
     (first,) = hosted.workers()
     os.kill(first, signal.SIGKILL)
-    until = time.monotonic() + 200
-    while not referee.fresh().submissions[number].outcome and time.monotonic() < until:
-        time.sleep(0.2)
+    assert wait_until(lambda: referee.fresh().submissions[number].outcome, 200)
     verdicts = [event for event in referee.store.events() if event.kind is Kind.VERDICT]
     assert len(verdicts) == 1  # by the hidden seed one of its tests passes now and then
     assert verdicts[0].payload["outcome"] in ("UNFIXED", "PARTIAL")
