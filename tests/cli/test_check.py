@@ -101,6 +101,7 @@ def test_ctrl_c_stops_the_check_counts_nothing_and_leaves_no_process(shell, judg
     )
     assert wait_until(lambda: len([*descendants(running.pid)]) >= 2)
     time.sleep(5)  # from a fence without a program to a program that sleeps
+    assert running.poll() is None
     children = [*descendants(running.pid)]
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)

@@ -275,7 +275,8 @@ def test_a_hundred_programs_leave_nothing_behind(zygote: Zygote) -> None:
     assert wait_until(lambda: all(map(le, footprint(zygote), before))), (footprint(zygote), before)
 
 
-def footprint(zygote: Zygote) -> tuple[int, ...]:
-    """How many processes, open files, threads and files in its folder there are."""
-    ours = [os.getpid(), zygote.process.pid, *descendants(zygote.process.pid)]
-    return len(ours), sum(map(open_files, ours)), threading.active_count(), len(list(zygote.folder.iterdir()))
+def footprint(zygote: Zygote) -> tuple[set[int], int, int, set[str]]:
+    """Its processes and ours, how many files they hold, our threads, and the names in its folder."""
+    ours = {os.getpid(), zygote.process.pid, *descendants(zygote.process.pid)}
+    names = {path.name for path in zygote.folder.iterdir()}
+    return ours, sum(map(open_files, ours)), threading.active_count(), names

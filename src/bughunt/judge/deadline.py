@@ -18,16 +18,14 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._looked = time.monotonic()
-        self._seconds = seconds
-        self._end = self._looked + seconds
+        self._seconds, self._spent = seconds, 0.0
 
     def spent(self) -> float:
         """The seconds that count so far, which may be more than there were to wait."""
         now = time.monotonic()
-        late = now - self._looked - SLICE
-        self._end += late if late > LATE else 0.0
-        self._looked = now
-        return self._seconds - (self._end - now)
+        passed, self._looked = now - self._looked, now
+        self._spent += SLICE if passed > SLICE + LATE else passed
+        return self._spent
 
     def remaining(self) -> float:
         """The seconds left; `TimeoutError` where there are none."""

@@ -150,12 +150,9 @@ def plain_scalar(scalar: np.generic) -> object:
 
 def send_frame(sock: socket.socket, frame: bytes, deadline: Deadline | None = None) -> None:
     """Send an encoded value; the deadline is for all of it."""
-    if deadline is None:
-        sock.settimeout(None)
     rest = memoryview(frame)
     while rest:
-        send = partial(sock.send, rest)
-        rest = rest[deadline.wait(sock, send) if deadline else send() :]
+        rest = rest[_once(sock, partial(sock.send, rest), deadline) :]
 
 
 def receive(sock: socket.socket, deadline: Deadline | None = None, *, handles: bool = False) -> object:
@@ -206,15 +203,20 @@ def read_frame(take: Callable[[int], bytearray], *, handles: bool = False) -> ob
 def receive_exactly(sock: socket.socket, size: int, deadline: Deadline | None) -> bytearray:
     received = bytearray(size)
     view, filled = memoryview(received), 0
-    if deadline is None:
-        sock.settimeout(None)
     while filled < size:
-        take = partial(sock.recv_into, view[filled:])
-        count = deadline.wait(sock, take) if deadline else take()
+        count = _once(sock, partial(sock.recv_into, view[filled:]), deadline)
         if not count:
             raise EOFError("channel closed")
         filled += count
     return received
+
+
+def _once(sock: socket.socket, act: Callable[[], int], deadline: Deadline | None) -> int:
+    """What `act` returns once the socket lets it, by the deadline if there is one."""
+    if deadline:
+        return deadline.wait(sock, act)
+    sock.settimeout(None)
+    return act()
 
 
 class Unpacker:
