@@ -5,7 +5,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,11 +14,8 @@ from bughunt_leaderboard.migrate import migrate
 from bughunt_leaderboard.referee import Referee
 from bughunt_leaderboard.rules import Rules
 from bughunt_leaderboard.store import Store
-from processes import wait_until
-
-sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside this one
-
 from databases import fresh_database
+from processes import wait_until
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 ROOT = os.geteuid() == 0
