@@ -100,7 +100,7 @@ def test_ctrl_c_stops_the_check_counts_nothing_and_leaves_no_process(shell, judg
         start_new_session=True,
     )
     assert wait_until(lambda: len([*descendants(running.pid)]) >= 2)
-    time.sleep(5)  # from a fence without a program to a program that sleeps
+    time.sleep(12)  # from a fence without a program to a program that sleeps
     assert running.poll() is None
     children = [*descendants(running.pid)]
     running.send_signal(signal.SIGINT)
